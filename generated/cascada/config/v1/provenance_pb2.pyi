@@ -102,6 +102,8 @@ class ForwardedConnection(_message.Message):
     API_KEY_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     SPACE_FIELD_NUMBER: _builtins.int
+    SECRET_REF_FIELD_NUMBER: _builtins.int
+    TENANTS_OWN_FIELD_NUMBER: _builtins.int
     provider: _model_provider_pb2.ModelProvider.ValueType
     """provider is who serves the connection."""
     endpoint: _builtins.str
@@ -113,9 +115,13 @@ class ForwardedConnection(_message.Message):
     api_key: _builtins.str
     """api_key is the credential. Absent where the endpoint needs none."""
     source: _configuration_source_pb2.ConfigurationSource.ValueType
-    """source is the layer that the credential is registered in: TENANT, FILE or ENVIRONMENT."""
+    """source is the layer that the credential came from."""
     space: _builtins.str
     """space is the endpoint's declared embedding space. Empty means its name."""
+    secret_ref: _builtins.str
+    """secret_ref is the registered secret that the key answers. Empty for the connection's own key."""
+    tenants_own: _builtins.bool
+    """tenants_own says that the key is the tenant's rather than the operator's."""
     def __init__(
         self,
         *,
@@ -126,10 +132,12 @@ class ForwardedConnection(_message.Message):
         api_key: _builtins.str | None = ...,
         source: _configuration_source_pb2.ConfigurationSource.ValueType = ...,
         space: _builtins.str = ...,
+        secret_ref: _builtins.str = ...,
+        tenants_own: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_api_key", b"_api_key", "api_key", b"api_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_key", b"_api_key", "api_key", b"api_key", "base_url", b"base_url", "endpoint", b"endpoint", "private", b"private", "provider", b"provider", "source", b"source", "space", b"space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_key", b"_api_key", "api_key", b"api_key", "base_url", b"base_url", "endpoint", b"endpoint", "private", b"private", "provider", b"provider", "secret_ref", b"secret_ref", "source", b"source", "space", b"space", "tenants_own", b"tenants_own"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__api_key: _TypeAlias = _typing.Literal["api_key"]  # noqa: Y015
     _WhichOneofArgType__api_key: _TypeAlias = _typing.Literal["_api_key", b"_api_key"]  # noqa: Y015

@@ -1,0 +1,246 @@
+"""What each provider and model can do: the one matrix behind refusals, dropped options and docs.
+
+Model names are open strings. What is not known by name is assumed to work and passed on; what is known
+not to work is refused before any network call.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from config_core.model_configuration import ConnectionKind, ModelProvider
+
+CHAT_OPTIONS = (
+    "temperature",
+    "max_tokens",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "stop",
+)
+"""The fields of ModelConfiguration that a chat provider is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingModel:
+    """What is known of one embedding model."""
+
+    dimensions: int
+    settable_dimensions: bool = False
+    max_input_tokens: int = 8192
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCapabilities:
+    """What a provider's chat takes."""
+
+    default_model: str
+    options: frozenset[str]
+    max_temperature: float = 2.0
+    max_stop_sequences: int = 16
+    provider_options: Mapping[str, str] = field(default_factory=dict)
+    """Entries of provider_configs by name, with their JSON type."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingCapabilities:
+    """What a provider's embeddings take."""
+
+    default_model: str
+    models: Mapping[str, EmbeddingModel]
+    max_texts: int
+    """The most texts of one call to the provider."""
+    max_tokens: int
+    """The most tokens of one call, all texts together."""
+    only_known_models: bool = False
+    provider_options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderCapabilities:
+    """One row of the matrix; `None` where the provider has no such operation."""
+
+    chat: ChatCapabilities | None
+    embedding: EmbeddingCapabilities | None
+
+
+_ALL = frozenset(CHAT_OPTIONS)
+
+MATRIX: Mapping[ModelProvider, ProviderCapabilities] = MappingProxyType(
+    {
+        ModelProvider.OPENAI: ProviderCapabilities(
+            chat=ChatCapabilities(
+                default_model="gpt-4.1-mini",
+                options=_ALL,
+                max_stop_sequences=4,
+                provider_options={
+                    "logit_bias": "object",
+                    "metadata": "object",
+                    "parallel_tool_calls": "boolean",
+                    "prompt_cache_retention": "string",
+                    "reasoning_effort": "string",
+                    "safety_identifier": "string",
+                    "service_tier": "string",
+                    "store": "boolean",
+                    "verbosity": "string",
+                },
+            ),
+            embedding=EmbeddingCapabilities(
+                default_model="text-embedding-3-small",
+                models={
+                    "text-embedding-3-small": EmbeddingModel(1536, settable_dimensions=True),
+                    "text-embedding-3-large": EmbeddingModel(3072, settable_dimensions=True),
+                    "text-embedding-ada-002": EmbeddingModel(1536),
+                },
+                max_texts=2048,
+                max_tokens=300_000,
+                provider_options={"user": "string"},
+            ),
+        ),
+        ModelProvider.GROQ: ProviderCapabilities(
+            chat=ChatCapabilities(
+                default_model="llama-3.3-70b-versatile",
+                options=_ALL - {"frequency_penalty", "presence_penalty"},
+                max_stop_sequences=4,
+                provider_options={
+                    "parallel_tool_calls": "boolean",
+                    "reasoning_effort": "string",
+                    "reasoning_format": "string",
+                    "service_tier": "string",
+                    "user": "string",
+                },
+            ),
+            embedding=None,
+        ),
+        ModelProvider.MISTRAL: ProviderCapabilities(
+            chat=ChatCapabilities(
+                default_model="mistral-small-latest",
+                options=_ALL,
+                max_temperature=1.5,
+                provider_options={
+                    "parallel_tool_calls": "boolean",
+                    "prompt_mode": "string",
+                    "safe_prompt": "boolean",
+                },
+            ),
+            embedding=EmbeddingCapabilities(
+                default_model="mistral-embed",
+                models={
+                    "mistral-embed": EmbeddingModel(1024),
+                    "codestral-embed": EmbeddingModel(1536, settable_dimensions=True),
+                },
+                max_texts=128,
+                max_tokens=16_000,
+            ),
+        ),
+        ModelProvider.LOCAL: ProviderCapabilities(
+            chat=ChatCapabilities(
+                default_model="SmolLM2-135M-Instruct",
+                options=_ALL,
+                provider_options={
+                    "min_p": "number",
+                    "repeat_penalty": "number",
+                    "top_k": "number",
+                },
+            ),
+            embedding=EmbeddingCapabilities(
+                default_model="multilingual-e5-small",
+                models={
+                    "multilingual-e5-small": EmbeddingModel(
+                        384, max_input_tokens=512, prefix="e5"
+                    )
+                },
+                max_texts=2048,
+                max_tokens=1_000_000,
+                only_known_models=True,
+            ),
+        ),
+    }
+)
+
+_REASONING_MODEL = re.compile(r"(?:o[134]|gpt-5(?:\.\d+)?)(?!.*chat)(?:-.*)?")
+_REASONING_REFUSES = frozenset({"top_p", "frequency_penalty", "presence_penalty", "stop"})
+
+
+def is_reasoning_model(provider: ModelProvider, model: str) -> bool:
+    """Whether the model is one of OpenAI's that fix their own sampling."""
+    return provider is ModelProvider.OPENAI and _REASONING_MODEL.fullmatch(model) is not None
+
+
+def refusal(provider: ModelProvider, model: str, option: str, value: Any) -> str | None:
+    """Why this provider and model cannot take a chat option; `None` where they can."""
+    chat = MATRIX[provider].chat
+    if chat is None:
+        return f"{provider} has no chat"
+    if option not in chat.options:
+        return f"{provider} does not take {option}"
+    if option == "temperature":
+        if value > chat.max_temperature:
+            return f"{provider} takes a temperature up to {chat.max_temperature:g}"
+        if value != 1 and is_reasoning_model(provider, model):
+            return f"{model} takes no temperature but 1"
+    elif option == "stop":
+        if len(value) > chat.max_stop_sequences:
+            return f"{provider} takes at most {chat.max_stop_sequences} stop sequences"
+        if value and is_reasoning_model(provider, model):
+            return f"{model} takes no stop sequences"
+    elif option in _REASONING_REFUSES and is_reasoning_model(provider, model):
+        return f"{model} does not take {option}"
+    return None
+
+
+def default_model(provider: ModelProvider, kind: ConnectionKind) -> str:
+    """The model where a provider is named without one; "" where it has no such operation."""
+    row = MATRIX[provider]
+    capabilities = row.chat if kind == "chat" else row.embedding
+    return capabilities.default_model if capabilities else ""
+
+
+def embedding_model(provider: ModelProvider, model: str) -> EmbeddingModel | None:
+    """What is known of an embedding model; `None` for one that is passed on as it is."""
+    embedding = MATRIX[provider].embedding
+    return embedding.models.get(model) if embedding else None
+
+
+def provider_options(provider: ModelProvider, kind: ConnectionKind) -> Mapping[str, str]:
+    """The entries that provider_configs may hold for this provider and operation."""
+    row = MATRIX[provider]
+    capabilities = row.chat if kind == "chat" else row.embedding
+    return capabilities.provider_options if capabilities else {}
+
+
+_JSON_TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "boolean": (bool,),
+    "number": (int, float),
+    "object": (dict,),
+}
+_SUSPICIOUS_NAME = re.compile(
+    r"key|token|secret|password|credential|auth|url|uri|host|header|proxy|endpoint|cookie", re.I
+)
+
+
+def option_problem(provider_name: str, option: str, value: Any) -> str | None:
+    """Why an entry of provider_configs is refused; `None` where an adapter takes it."""
+    try:
+        provider = ModelProvider(provider_name)
+    except ValueError:
+        return "is not a provider: take openai, groq, mistral or local"
+    known = {**provider_options(provider, "chat"), **provider_options(provider, "embedding")}
+    kind = known.get(option)
+    if kind is None:
+        if _SUSPICIOUS_NAME.search(option):
+            return (
+                "looks like a credential or an address, which provider_configs never carries: use "
+                "chat_api_key, chat_secret_ref or a registered endpoint"
+            )
+        return f"is not an option of {provider}: take one of {', '.join(sorted(known)) or 'none'}"
+    if not isinstance(value, _JSON_TYPES[kind]) or (kind == "number" and isinstance(value, bool)):
+        return f"must be a {kind}"
+    if isinstance(value, str) and "://" in value:
+        return "must not be an address"
+    return None

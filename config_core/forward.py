@@ -1,0 +1,105 @@
+"""What the next hop is told: the fields that layers above DEFAULT set, with their sources.
+
+Only what the next hop needs goes along: the embedding service never sees a chat key. A key in the
+configuration is the request's own; the operator's travels as a forwarded connection, and only where
+the service is told to attach it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from config_core.connection import Connection, Credential, Owner
+from config_core.effective import EffectiveConfiguration
+from config_core.model_configuration import CONNECTION_FIELDS, ModelConfiguration
+from config_core.source import Source
+from config_core.sources.request import ForwardedConnection, Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """The configuration part of the request to the next hop."""
+
+    configuration: ModelConfiguration
+    provenance: Provenance
+    connections: tuple[ForwardedConnection, ...] = ()
+
+
+@dataclass(slots=True)
+class _Parcel:
+    values: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Source] = field(default_factory=dict)
+    options: dict[str, Source] = field(default_factory=dict)
+    connections: dict[tuple[str, str, str], ForwardedConnection] = field(default_factory=dict)
+
+
+def forward(
+    effectives: Iterable[EffectiveConfiguration], *, attach_credentials: bool = False
+) -> Forwarded:
+    """Pack the effective configurations that the next hop needs."""
+    parcel = _Parcel()
+    for effective in effectives:
+        _pack_values(effective, parcel)
+        _pack_claim(effective, parcel)
+        if attach_credentials:
+            for target in effective.targets:
+                _pack_connection(target.connection, parcel)
+    return Forwarded(
+        ModelConfiguration.model_construct(**parcel.values),
+        Provenance(parcel.fields, parcel.options),
+        tuple(parcel.connections.values()),
+    )
+
+
+def _pack_values(effective: EffectiveConfiguration, parcel: _Parcel) -> None:
+    for name, decided in effective.sources.items():
+        source = effective.stated.get(name, decided)
+        if source is Source.DEFAULT:
+            continue
+        if name.startswith("provider_configs."):
+            _, provider, option = name.split(".", 2)
+            configs = effective.values.provider_configs or {}
+            target = parcel.values.setdefault("provider_configs", {}).setdefault(provider, {})
+            target[option] = configs[provider][option]
+            parcel.options[f"{provider}.{option}"] = _honest(source)
+            continue
+        if name == "fallbacks" and source is Source.REQUEST:
+            parcel.values[name] = effective.fallbacks  # with the request's own keys
+        else:
+            parcel.values[name] = getattr(effective.values, name)
+        parcel.fields[name] = _honest(source)
+
+
+def _honest(source: Source) -> Source:
+    """LOCKED is never believed from the wire: a locked value goes as the operator's word."""
+    return Source.TENANT if source is Source.LOCKED else source
+
+
+def _pack_claim(effective: EffectiveConfiguration, parcel: _Parcel) -> None:
+    """The request's own key, or the reference to a registered secret, for this connection."""
+    _, _, key_field, reference_field = CONNECTION_FIELDS[effective.kind]
+    claim = effective.claim
+    if claim.key is not None and claim.source is Source.REQUEST:
+        parcel.values[key_field] = claim.key
+        parcel.fields[key_field] = claim.source
+    elif claim.reference is not None:
+        parcel.values[reference_field] = claim.reference
+        parcel.fields[reference_field] = _honest(claim.source)
+
+
+def _pack_connection(connection: Connection, parcel: _Parcel) -> None:
+    credential: Credential | None = connection.credential
+    if credential is None or (credential.source is Source.REQUEST and not credential.reference):
+        return  # there is none, or it travels in the request's own configuration
+    key = (connection.provider, connection.endpoint, credential.reference)
+    parcel.connections[key] = ForwardedConnection(
+        provider=connection.provider,
+        endpoint=connection.endpoint,
+        base_url=connection.base_url,
+        private=connection.private,
+        source=_honest(credential.source),
+        api_key=credential.key,
+        space=connection.space,
+        secret_ref=credential.reference,
+        tenants_own=credential.owner is Owner.TENANT,
+    )

@@ -1,0 +1,22 @@
+"""A layer: what one source sets, ready to be merged."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from config_core.model_configuration import ModelConfiguration, set_fields
+from config_core.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The fields that one source sets. `forwarded` layers came over the wire from another service."""
+
+    source: Source
+    fields: Mapping[str, Any]
+    forwarded: bool = False
+
+    @classmethod
+    def of(cls, source: Source, configuration: ModelConfiguration) -> "Layer":
+        """The layer that a configuration makes."""
+        return cls(source, set_fields(configuration))

@@ -1,0 +1,198 @@
+"""Resolution: the one table of layers, read from the bottom up.
+
+    LOCKED > REQUEST > PREFERENCE > COLLECTION > TENANT > FILE > ENVIRONMENT > DEFAULT
+
+The highest layer that sets a field wins; presence decides. Provider, endpoint and credential are decided
+together by one layer (`walk`). What the chosen provider or model cannot take is refused where the request
+set it, and dropped and reported where a lower layer did (`targets`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from config_core.effective import DroppedOption, EffectiveConfiguration
+from config_core.errors import (
+    CapabilityUnsupportedError,
+    CascadaError,
+    InvalidConfigurationError,
+    PolicyViolationError,
+    Reason,
+    Violation,
+    ViolationsError,
+)
+from config_core.layer import Layer
+from config_core.limits import apply_bounds, lock_violations
+from config_core.model_configuration import (
+    CONNECTION_FIELDS,
+    ConnectionKind,
+    Fallbacks,
+    ModelConfiguration,
+)
+from config_core.policy import Policy
+from config_core.registry import Registry
+from config_core.source import Source
+from config_core.targets import Options, chat_targets, embedding_target
+from config_core.walk import Decision, walk
+
+_LIMITS = ("timeout_seconds", "retry_attempts", "attempt_timeout_seconds")
+_SAMPLING = (
+    "temperature",
+    "max_tokens",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "seed",
+    "stop",
+)
+_STREAM_LIMITS = ("first_token_timeout_seconds", "stall_timeout_seconds")
+_OWN_FIELDS: Mapping[ConnectionKind, tuple[str, ...]] = {
+    "chat": _SAMPLING + _LIMITS + _STREAM_LIMITS,
+    "embedding": _LIMITS,
+}
+_ERRORS: Mapping[Reason, type[ViolationsError]] = {
+    Reason.INVALID_CONFIGURATION: InvalidConfigurationError,
+    Reason.POLICY_VIOLATION: PolicyViolationError,
+    Reason.CAPABILITY_UNSUPPORTED: CapabilityUnsupportedError,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What would run, as far as it could be resolved, and everything that is wrong."""
+
+    effective: EffectiveConfiguration
+    violations: tuple[Violation, ...]
+
+    def require(self) -> EffectiveConfiguration:
+        """The effective configuration; raises the error that its violations make."""
+        if self.violations:
+            raise error_of(self.violations)
+        return self.effective
+
+
+def error_of(violations: Sequence[Violation]) -> CascadaError:
+    """One error for all violations; the first kind that occurs in the order of the table decides."""
+    for reason, error in _ERRORS.items():
+        if any(violation.reason is reason for violation in violations):
+            first = sorted(violations, key=lambda violation: violation.reason is not reason)
+            return error(first)
+    return InvalidConfigurationError(violations)
+
+
+def resolve(
+    kind: ConnectionKind,
+    layers: Iterable[Layer],
+    registry: Registry,
+    policy: Policy,
+    snapshot_version: str,
+    violations: Iterable[Violation] = (),
+) -> Resolution:
+    """Resolve one operation over its layers, in any order; forwarded layers win a tie."""
+    found = list(violations)
+    ascending = sorted(layers, key=lambda layer: (-layer.source, layer.forwarded))
+    locks = Layer.of(Source.LOCKED, policy.locks)
+    found += lock_violations(kind, ascending, policy, registry)
+    decision = walk(kind, [*ascending, locks] if locks.fields else ascending, registry, found)
+    values, sources = _merge(ascending, locks, _OWN_FIELDS[kind])
+    found += apply_bounds(values, sources, ascending, policy)
+    options = Options(
+        {name: values[name] for name in _SAMPLING if name in values},
+        sources,
+        _merge_options([*ascending, locks]),
+    )
+    dropped: list[DroppedOption] = []
+    if kind == "chat":
+        targets = chat_targets(decision, options, registry, policy, found, dropped)
+        for option in dropped:
+            values.pop(option.field, None)
+            sources.pop(option.field, None)
+    else:
+        target, dimensions = embedding_target(decision, options, registry, found, dropped)
+        targets = (target,)
+        if dimensions != decision.dimensions:
+            decision = replace(
+                decision, dimensions=dimensions, dimensions_source=Source.DEFAULT
+            )
+    _add_decision(kind, decision, values, sources)
+    _add_options(targets[0].connection.provider, targets[0].provider_options, options, values, sources)
+    effective = EffectiveConfiguration(
+        kind=kind,
+        values=ModelConfiguration.model_construct(**values),
+        sources=sources,
+        targets=targets,
+        dropped=tuple(dropped),
+        requested_model=decision.model if decision.model_source < Source.DEFAULT else "",
+        snapshot_version=snapshot_version,
+        claim=decision.claim,
+        fallbacks=decision.fallbacks,
+        # A reference has to travel beside the provider that it belongs to.
+        stated={} if decision.claim.reference else {f"{kind}_provider": decision.stated},
+    )
+    return Resolution(effective, tuple(found))
+
+
+def _merge(
+    ascending: Sequence[Layer], locks: Layer, names: tuple[str, ...]
+) -> tuple[dict[str, Any], dict[str, Source]]:
+    values: dict[str, Any] = {}
+    sources: dict[str, Source] = {}
+    for layer in (*ascending, locks):
+        fields = layer.fields
+        for name in fields.keys() & names:
+            values[name] = fields[name]
+            sources[name] = layer.source
+    return values, sources
+
+
+def _merge_options(ascending: Sequence[Layer]) -> dict[str, dict[str, tuple[Any, Source]]]:
+    merged: dict[str, dict[str, tuple[Any, Source]]] = {}
+    for layer in ascending:
+        for provider, options in layer.fields.get("provider_configs", {}).items():
+            for option, value in options.items():
+                merged.setdefault(provider, {})[option] = (value, layer.source)
+    return merged
+
+
+def _add_decision(
+    kind: ConnectionKind, decision: Decision, values: dict[str, Any], sources: dict[str, Source]
+) -> None:
+    provider_field, endpoint_field, *_ = CONNECTION_FIELDS[kind]
+    values[provider_field] = decision.place.provider
+    sources[provider_field] = decision.claim.source
+    if decision.place.endpoint:
+        values[endpoint_field] = decision.place.endpoint
+        sources[endpoint_field] = decision.claim.source
+    values[f"{kind}_model"] = decision.model
+    sources[f"{kind}_model"] = decision.model_source
+    if kind == "embedding" and decision.dimensions is not None:
+        values["embedding_dimensions"] = decision.dimensions
+        sources["embedding_dimensions"] = decision.dimensions_source
+    if kind == "chat" and decision.fallbacks is not None:
+        values["fallbacks"] = _without_keys(decision.fallbacks)
+        sources["fallbacks"] = decision.fallbacks_source
+
+
+def _without_keys(fallbacks: Fallbacks) -> Fallbacks:
+    if all(alternative.api_key is None for alternative in fallbacks.alternatives):
+        return fallbacks
+    return Fallbacks(
+        alternatives=tuple(
+            alternative.model_copy(update={"api_key": None})
+            for alternative in fallbacks.alternatives
+        ),
+        fallback_on=fallbacks.fallback_on,
+    )
+
+
+def _add_options(
+    provider: str,
+    taken: Mapping[str, Any],
+    options: Options,
+    values: dict[str, Any],
+    sources: dict[str, Source],
+) -> None:
+    if taken:
+        values["provider_configs"] = {provider: dict(taken)}
+        for name in taken:
+            sources[f"provider_configs.{provider}.{name}"] = options.provider[provider][name][1]

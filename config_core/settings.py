@@ -1,0 +1,71 @@
+"""The settings of a service itself, as opposed to those of its models: ports, targets, paths, switches."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from config_core.environ import EnvironmentModel
+from config_core.sources.environment import PREFIX, ConfigurationVariables
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class Settings(EnvironmentModel):
+    """One variable each, CASCADA_ and the field's name in capitals."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    agent_execution_port: Port = 50051
+    """Port of the agent execution service; 0 takes a free one."""
+    query_port: Port = 50052
+    """Port of the query service; 0 takes a free one."""
+    embedding_port: Port = 50053
+    """Port of the embedding service; 0 takes a free one."""
+    metrics_port: Port = 9464
+    """Port of the Prometheus metrics; 0 takes none."""
+    query_target: str = ""
+    """gRPC target of the query service; empty takes its host and port above."""
+    embedding_target: str = ""
+    """gRPC target of the embedding service; empty takes its host and port above."""
+    config_file: Path | None = None
+    """The configuration file; none by default."""
+    data_dir: Path = Path(".cascada")
+    """Folder of what the services keep."""
+    store: str = ""
+    """URL of the vector store; empty takes a SQLite file in the data folder."""
+    forward_credentials: bool = False
+    """Whether to attach the operator's credential of a connection to the next hop's request."""
+    fingerprint_key: SecretStr | None = None
+    """Key of the fingerprints by which credentials are told apart; without it none are shown."""
+    allow_insecure: bool = False
+    """Whether keys may travel over unencrypted connections that are not loopback."""
+    local_chat_model_path: Path | None = None
+    """A GGUF file to serve as the local chat model instead of the bundled one."""
+    log_level: str = Field(default="info", pattern="^(?i:debug|info|warning|error)$")
+    """debug, info, warning or error."""
+    grace_seconds: Annotated[float, Field(ge=0, le=600)] = 20.0
+    """How long a stopping service waits for requests in flight."""
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> "Settings":
+        """The settings; raises ConfigurationFileError naming each variable that is wrong."""
+        return cls.from_environ(environ, PREFIX)
+
+    @property
+    def store_url(self) -> str:
+        """Where the vector store is."""
+        return self.store or f"sqlite:///{(self.data_dir / 'store.db').as_posix()}"
+
+    def target_of(self, service: str) -> str:
+        """The gRPC target at which `query` or `embedding` is reached."""
+        given: str = getattr(self, f"{service}_target")
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "[::]") else self.host
+        return given or f"{host}:{getattr(self, f'{service}_port')}"
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """CASCADA_ variables that nothing reads: most likely typing errors."""
+    known = Settings.variables(PREFIX) | ConfigurationVariables.variables(PREFIX)
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)

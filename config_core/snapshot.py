@@ -1,0 +1,144 @@
+"""The snapshot: everything of the operator's that a request resolves on, from beginning to end.
+
+A request takes `Snapshots.current` once and keeps it. The file is watched; a change that is valid becomes
+the next snapshot as a whole, one that is not is reported and changes nothing.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from config_core import configuration_file
+from config_core.configuration_file import ConfigurationFile
+from config_core.errors import ConfigurationFileError
+from config_core.layer import Layer
+from config_core.model_configuration import ConnectionKind
+from config_core.policy import Policy
+from config_core.registry import Registry
+from config_core.resolve import Resolution, resolve
+from config_core.secrets import SecretReader
+from config_core.sources import collection, file, tenant
+from config_core.sources.collection import PinnedSpace
+from config_core.sources.defaults import DEFAULT_LAYER
+from config_core.sources.environment import Environment
+from config_core.sources.request import Incoming
+
+POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One state of the operator's configuration."""
+
+    document: ConfigurationFile
+    version: str
+    environment: Environment
+    secrets: SecretReader
+
+    def resolve(
+        self,
+        kind: ConnectionKind,
+        tenant_id: str,
+        incoming: Incoming,
+        pinned: PinnedSpace | None = None,
+    ) -> Resolution:
+        """Resolve one operation of one tenant's request; `pinned` adds a collection's space."""
+        layers: list[Layer] = [*incoming.layers, *self.operator_layers(tenant_id)]
+        if pinned is not None:
+            layers.append(collection.layer(pinned))
+        return resolve(
+            kind,
+            layers,
+            self.registry(tenant_id, incoming),
+            self.policy(tenant_id),
+            self.version,
+            incoming.violations,
+        )
+
+    def operator_layers(self, tenant_id: str) -> Iterable[Layer]:
+        """This service's own layers, highest first."""
+        profile = tenant.layer(self.document, tenant_id)
+        if profile is not None:
+            yield profile
+        yield file.layer(self.document)
+        yield self.environment.layer
+        yield DEFAULT_LAYER
+
+    def registry(self, tenant_id: str, incoming: Incoming = Incoming()) -> Registry:
+        """What is registered, as this tenant may use it."""
+        return Registry(
+            self.document, self.environment, self.secrets, tenant_id, incoming.connections
+        )
+
+    def policy(self, tenant_id: str) -> Policy:
+        """The policy for this tenant, over the one for everyone."""
+        entry = self.document.tenants.get(tenant_id)
+        return entry.policy.over(self.document.policy) if entry else self.document.policy
+
+
+class Snapshots:
+    """The snapshot in force, and the watch over its file."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        environment: Environment,
+        secrets: SecretReader,
+        on_change: Callable[[Snapshot], None] = lambda snapshot: None,
+        on_refusal: Callable[[ConfigurationFileError], None] = lambda error: None,
+    ) -> None:
+        """Load the first snapshot; raises ConfigurationFileError, since there is none to fall back on."""
+        self._path = path
+        self._environment = environment
+        self._secrets = secrets
+        self._on_change = on_change
+        self._on_refusal = on_refusal
+        self._stamp = self._look()
+        self._current = self._load()
+
+    @property
+    def current(self) -> Snapshot:
+        """The snapshot in force; a request keeps the one that it took."""
+        return self._current
+
+    def reload(self) -> bool:
+        """Read the file again; an invalid one is reported and changes nothing."""
+        self._stamp = self._look()
+        try:
+            snapshot = self._load()
+        except ConfigurationFileError as error:
+            self._on_refusal(error)
+            return False
+        changed = snapshot.version != self._current.version
+        # Keys are not part of the version, so that the new document holds even where it is equal.
+        self._current = snapshot
+        if changed:
+            self._on_change(snapshot)
+        return True
+
+    async def watch(self) -> None:
+        """Reload whenever the file changes, until cancelled."""
+        while self._path is not None:
+            await asyncio.sleep(POLL_SECONDS)
+            if self._look() != self._stamp:
+                self.reload()
+
+    def _look(self) -> tuple[int, int, int] | None:
+        """What tells one state of the file from another; follows the links that mounted volumes use."""
+        if self._path is None:
+            return None
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def _load(self) -> Snapshot:
+        if self._path is None:
+            document, version = ConfigurationFile(), configuration_file.version_of({})
+        else:
+            document, version = configuration_file.read(self._path)
+        self._environment.check(document)
+        return Snapshot(document, version, self._environment, self._secrets)

@@ -1,0 +1,1 @@
+"""The layers of the resolution table, one module each."""

@@ -1,0 +1,253 @@
+"""The targets of an operation: the primary and its alternatives, each with the options that it takes."""
+
+from collections.abc import Mapping, MutableSequence
+from dataclasses import dataclass
+from typing import Any
+
+from config_core.capabilities import (
+    MATRIX,
+    default_model,
+    embedding_model,
+    provider_options,
+    refusal,
+)
+from config_core.connection import Owner
+from config_core.effective import DroppedOption, Skip, Target
+from config_core.errors import Reason, Violation
+from config_core.limits import field_path, violation
+from config_core.model_configuration import Fallback, FallbackCondition
+from config_core.policy import Policy
+from config_core.registry import Claim, Place, Registry
+from config_core.source import Source
+from config_core.walk import Decision
+
+_EXPLICIT = (Source.REQUEST, Source.PREFERENCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The merged options, before it is known what a target takes of them."""
+
+    values: Mapping[str, Any]
+    sources: Mapping[str, Source]
+    provider: Mapping[str, Mapping[str, tuple[Any, Source]]]
+
+    def for_provider(self, provider: str, allowed: Mapping[str, str]) -> dict[str, Any]:
+        """The provider's own options of one operation."""
+        return {
+            name: value
+            for name, (value, _) in self.provider.get(provider, {}).items()
+            if name in allowed
+        }
+
+
+def chat_targets(
+    decision: Decision,
+    options: Options,
+    registry: Registry,
+    policy: Policy,
+    violations: MutableSequence[Violation],
+    dropped: MutableSequence[DroppedOption],
+) -> tuple[Target, ...]:
+    """The primary and the alternatives, in order."""
+    fallbacks = decision.fallbacks
+    alternatives = fallbacks.alternatives if fallbacks else ()
+    conditions = fallbacks.fallback_on if fallbacks else ()
+    forgiven = bool(alternatives) and FallbackCondition.CAPABILITY_UNSUPPORTED in conditions
+    primary = _primary(decision, options, registry, violations, dropped, forgiven=forgiven)
+    rest = []
+    for index, alternative in enumerate(alternatives):
+        target = _alternative(index, alternative, decision, options, registry, policy, violations)
+        if target is not None:
+            rest.append(_guarded(target, primary, policy))
+    return (primary, *rest)
+
+
+def _primary(
+    decision: Decision,
+    options: Options,
+    registry: Registry,
+    violations: MutableSequence[Violation],
+    dropped: MutableSequence[DroppedOption],
+    *,
+    forgiven: bool,
+) -> Target:
+    place = decision.place
+    connection, problem = registry.connect("chat", place, decision.claim)
+    taken, refused = _split(place, decision.model, options)
+    explicit = {name: why for name, why in refused.items() if options.sources[name] in _EXPLICIT}
+    dropped.extend(
+        DroppedOption(name, options.sources[name], why)
+        for name, why in refused.items()
+        if name not in explicit
+    )
+    skip = None
+    if explicit and forgiven:
+        skip = Skip(Reason.CAPABILITY_UNSUPPORTED, "; ".join(explicit.values()))
+    else:
+        violations.extend(
+            _unsupported(field_path(options.sources[name], name), why, place, decision.model, name)
+            for name, why in explicit.items()
+        )
+    return Target(
+        connection=connection,
+        model=decision.model,
+        options=taken,
+        provider_options=options.for_provider(
+            place.provider, provider_options(place.provider, "chat")
+        ),
+        skip=skip,
+        problem=problem,
+    )
+
+
+def _alternative(
+    index: int,
+    alternative: Fallback,
+    decision: Decision,
+    options: Options,
+    registry: Registry,
+    policy: Policy,
+    violations: MutableSequence[Violation],
+) -> Target | None:
+    source = decision.fallbacks_source
+    name = f"fallbacks.alternatives[{index}]"
+    provider = alternative.provider
+    if alternative.endpoint is not None:
+        implied = registry.provider_of(alternative.endpoint)
+        if implied is None or (provider is not None and provider is not implied):
+            why = "is not a registered endpoint" if implied is None else f"belongs to {implied}"
+            violations.append(Violation(f"model_configuration.{name}.endpoint", why))
+            return None
+        provider = implied
+    if provider is None:
+        return None  # refused with the layer itself
+    place = Place(provider, alternative.endpoint or "")
+    model = alternative.model or default_model(provider, "chat")
+    claim = Claim(source, alternative.api_key, alternative.secret_ref)
+    connection, problem = registry.connect("chat", place, claim)
+    skip = None
+    rule = _broken_lock(place, model, policy)
+    if rule is not None and source in _EXPLICIT:
+        violations.append(violation(source, name, rule, "is not what the operator has fixed"))
+    elif rule is not None:
+        skip = Skip(Reason.POLICY_VIOLATION, f"the policy rule {rule} forbids it")
+    taken, refused = _split(place, model, options)
+    explicit = [why for option, why in refused.items() if options.sources[option] in _EXPLICIT]
+    if explicit and skip is None:
+        skip = Skip(Reason.CAPABILITY_UNSUPPORTED, "; ".join(explicit))
+    if problem is not None and skip is None:
+        skip = Skip(problem.code_reason, problem.message)
+    return Target(
+        connection=connection,
+        model=model,
+        options=taken,
+        provider_options=options.for_provider(provider, provider_options(provider, "chat")),
+        skip=skip,
+        problem=problem,
+    )
+
+
+def _guarded(target: Target, primary: Target, policy: Policy) -> Target:
+    """A request with its own key never falls back to the operator's, unless policy says so."""
+    own, other = primary.connection.credential, target.connection.credential
+    if (
+        own is not None
+        and own.owner is Owner.CALLER
+        and other is not None
+        and other.owner is Owner.OPERATOR
+        and not policy.operator_fallback
+        and target.skip is None
+    ):
+        detail = "a request with its own key does not fall back to the operator's"
+        return Target(
+            target.connection,
+            target.model,
+            target.options,
+            target.provider_options,
+            Skip(Reason.POLICY_VIOLATION, detail),
+            target.problem,
+        )
+    return target
+
+
+def _broken_lock(place: Place, model: str, policy: Policy) -> str | None:
+    locks = policy.locks
+    if locks.chat_endpoint is not None and place.endpoint != locks.chat_endpoint:
+        return "locks.chat_endpoint"
+    if locks.chat_provider is not None and place.provider is not locks.chat_provider:
+        return "locks.chat_provider"
+    if locks.chat_model is not None and model != locks.chat_model:
+        return "locks.chat_model"
+    return None
+
+
+def _split(place: Place, model: str, options: Options) -> tuple[dict[str, Any], dict[str, str]]:
+    """The options that a target takes, and why it does not take the others."""
+    taken, refused = {}, {}
+    for name, value in options.values.items():
+        why = refusal(place.provider, model, name, value)
+        if why is None:
+            taken[name] = value
+        else:
+            refused[name] = why
+    return taken, refused
+
+
+def embedding_target(
+    decision: Decision,
+    options: Options,
+    registry: Registry,
+    violations: MutableSequence[Violation],
+    dropped: MutableSequence[DroppedOption],
+) -> tuple[Target, int | None]:
+    """The one target of an embedding, and the length of its vectors where that is known.
+
+    `options["dimensions"]` is there where the provider has to be told.
+    """
+    place, model, asked = decision.place, decision.model, decision.dimensions
+    connection, problem = registry.connect("embedding", place, decision.claim)
+    if MATRIX[place.provider].embedding is None:
+        path = field_path(decision.stated, "embedding_provider")
+        violations.append(
+            _unsupported(path, f"{place.provider} has no embeddings", place, model, "embeddings")
+        )
+        return Target(connection, model, problem=problem), asked
+    sent: dict[str, Any] = {}
+    known = embedding_model(place.provider, model)
+    source = decision.dimensions_source
+    if known is None:
+        # A collection's pin says what to expect; whether the model takes the option is unknown.
+        if asked is not None and source is not Source.COLLECTION:
+            sent["dimensions"] = asked
+    elif asked is not None and asked != known.dimensions:
+        if known.settable_dimensions and asked < known.dimensions:
+            sent["dimensions"] = asked
+        else:
+            extent = "at most" if known.settable_dimensions else "exactly"
+            why = f"{model} has {extent} {known.dimensions} dimensions"
+            path = field_path(source, "embedding_dimensions")
+            if source in (*_EXPLICIT, Source.COLLECTION):
+                violations.append(_unsupported(path, why, place, model, "dimensions"))
+            else:
+                dropped.append(DroppedOption("embedding_dimensions", source, why))
+                asked = known.dimensions
+    target = Target(
+        connection=connection,
+        model=model,
+        options=sent,
+        provider_options=options.for_provider(
+            place.provider, provider_options(place.provider, "embedding")
+        ),
+        problem=problem,
+    )
+    return target, asked
+
+
+def _unsupported(path: str, why: str, place: Place, model: str, capability: str) -> Violation:
+    return Violation(
+        path,
+        f"{why}: leave it out, or choose another provider or model",
+        Reason.CAPABILITY_UNSUPPORTED,
+        {"provider": str(place.provider), "model": model, "capability": capability},
+    )

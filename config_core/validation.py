@@ -1,0 +1,17 @@
+"""Turning pydantic's findings into pairs of path and reason, without the values that were found."""
+
+from pydantic import ValidationError
+
+
+def problems_of(error: ValidationError) -> list[tuple[str, str]]:
+    """Each problem as its dotted path and one sentence; never the input."""
+    return [
+        (".".join(str(part) for part in found["loc"]), _sentence(found["type"], found["msg"]))
+        for found in error.errors(include_input=False, include_url=False, include_context=False)
+    ]
+
+
+def _sentence(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "is not a known field"
+    return message.removeprefix("Value error, ").replace("Input should be", "must be", 1)

@@ -1,0 +1,134 @@
+"""Deciding a connection: one layer decides provider, endpoint and credential together.
+
+From the lowest layer up: a layer that names a provider or an endpoint replaces the whole connection. Only
+one that restates the inherited provider, with neither endpoint nor credential, changes nothing.
+"""
+
+from collections.abc import Iterable, MutableSequence
+from dataclasses import dataclass, replace
+
+from config_core.capabilities import default_model, embedding_model
+from config_core.errors import Violation
+from config_core.layer import Layer
+from config_core.model_configuration import (
+    CONNECTION_FIELDS,
+    ConnectionKind,
+    Fallbacks,
+    ModelProvider,
+)
+from config_core.registry import Claim, Place, Registry
+from config_core.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The connection as decided so far, with what depends on it."""
+
+    place: Place
+    claim: Claim
+    stated: Source
+    """The highest layer that names the provider, be it only to restate it."""
+    model: str
+    model_source: Source
+    dimensions: int | None = None
+    dimensions_source: Source = Source.DEFAULT
+    fallbacks: Fallbacks | None = None
+    fallbacks_source: Source = Source.DEFAULT
+
+
+def walk(
+    kind: ConnectionKind,
+    ascending: Iterable[Layer],
+    registry: Registry,
+    violations: MutableSequence[Violation],
+) -> Decision:
+    """Read the layers from the lowest up and give what the highest of them leave."""
+    decision = Decision(
+        place=Place(ModelProvider.LOCAL),
+        claim=Claim(Source.DEFAULT),
+        stated=Source.DEFAULT,
+        model=default_model(ModelProvider.LOCAL, kind),
+        model_source=Source.DEFAULT,
+    )
+    for layer in ascending:
+        decision = _decide(kind, decision, layer, registry, violations)
+        decision = _depend(kind, decision, layer)
+    if kind == "embedding" and decision.dimensions is None:
+        known = embedding_model(decision.place.provider, decision.model)
+        if known is not None:
+            decision = replace(decision, dimensions=known.dimensions)
+    return decision
+
+
+def _decide(
+    kind: ConnectionKind,
+    current: Decision,
+    layer: Layer,
+    registry: Registry,
+    violations: MutableSequence[Violation],
+) -> Decision:
+    names = CONNECTION_FIELDS[kind]
+    provider, endpoint, key, reference = (layer.fields.get(name) for name in names)
+    if provider is None and endpoint is None:
+        return current  # a lone key or reference was refused with the layer itself
+    if endpoint is not None:
+        implied = registry.provider_of(endpoint)
+        place = f"model_configuration.{kind}"
+        if implied is None:
+            violations.append(
+                Violation(
+                    f"{place}_endpoint",
+                    f"{endpoint!r} is not a registered endpoint: see ListCapabilities",
+                )
+            )
+            return current
+        if provider is not None and provider is not implied:
+            violations.append(
+                Violation(f"{place}_provider", f"endpoint {endpoint!r} belongs to {implied}")
+            )
+            return current
+        provider = implied
+    elif key is None and reference is None and provider is current.place.provider:
+        return replace(current, stated=layer.source)
+    assert provider is not None
+    decided = Decision(
+        place=Place(provider, endpoint or ""),
+        claim=Claim(layer.source, key, reference),
+        stated=layer.source,
+        model=current.model,
+        model_source=current.model_source,
+        dimensions=current.dimensions,
+        dimensions_source=current.dimensions_source,
+    )
+    if provider is not current.place.provider:
+        return replace(
+            decided,
+            model=default_model(provider, kind),
+            model_source=Source.DEFAULT,
+            dimensions=None,
+            dimensions_source=Source.DEFAULT,
+        )
+    return decided
+
+
+def _depend(kind: ConnectionKind, current: Decision, layer: Layer) -> Decision:
+    """Model, dimensions and fallbacks of this layer, upon the connection as it is now."""
+    model = layer.fields.get(f"{kind}_model")
+    if model is not None:
+        reset = model != current.model
+        current = replace(
+            current,
+            model=model,
+            model_source=layer.source,
+            dimensions=None if reset else current.dimensions,
+            dimensions_source=Source.DEFAULT if reset else current.dimensions_source,
+        )
+    if kind == "embedding":
+        dimensions = layer.fields.get("embedding_dimensions")
+        if dimensions is not None:
+            current = replace(current, dimensions=dimensions, dimensions_source=layer.source)
+    else:
+        fallbacks = layer.fields.get("fallbacks")
+        if fallbacks is not None:
+            current = replace(current, fallbacks=fallbacks, fallbacks_source=layer.source)
+    return current
