@@ -58,3 +58,10 @@ class Connection:
     def is_callers(self) -> bool:
         """Whether the call is made with the caller's or tenant's own key."""
         return self.credential is not None and self.credential.owner is not Owner.OPERATOR
+
+    @property
+    def protocol(self) -> ModelProvider:
+        """Whose protocol it speaks: a local model behind an address speaks OpenAI's."""
+        if self.provider is ModelProvider.LOCAL and self.base_url:
+            return ModelProvider.OPENAI
+        return self.provider

@@ -151,8 +151,9 @@ class EmbeddingSpaceMismatchError(CascadaError):
     def __init__(
         self, collection: str, collection_space: EmbeddingSpace, requested_space: EmbeddingSpace | str
     ) -> None:
+        name = f"Collection {collection!r}" if collection else "The collection"
         super().__init__(
-            f"Collection {collection!r} lives in the embedding space [{collection_space}], not in "
+            f"{name} lives in the embedding space [{collection_space}], not in "
             f"[{requested_space}]: leave the embedding fields out to follow the collection, or index "
             "the documents into a collection of the other space.",
             metadata={

@@ -24,7 +24,7 @@ class Settings(EnvironmentModel):
     embedding_port: Port = 50053
     """Port of the embedding service; 0 takes a free one."""
     metrics_port: Port = 9464
-    """Port of the Prometheus metrics; 0 takes none."""
+    """Port of the Prometheus metrics; 0 takes a free one."""
     query_target: str = ""
     """gRPC target of the query service; empty takes its host and port above."""
     embedding_target: str = ""

@@ -1,0 +1,59 @@
+"""Wiring of the embedding service: the one place where its parts meet."""
+
+from contextlib import AsyncExitStack
+
+from cascada.config.v1 import configuration_service_pb2_grpc
+from cascada.embedding.v1 import embedding_service_pb2_grpc
+
+from config_core.model_configuration import ModelProvider
+from config_core.sources.request import Incoming
+from config_core.sources.tenant import DEFAULT_TENANT
+from embedding.providers.local import LocalEmbeddingProvider
+from embedding.providers.mistral import MistralEmbedding
+from embedding.providers.openai import OpenAIEmbedding
+from embedding.providers.port import EmbeddingProvider
+from embedding.service import SERVICE, EmbeddingService
+from embedding.servicer import EmbeddingServicer
+from service_core.configuration_servicer import ConfigurationServicer
+from service_core.process import Process
+from service_core.readiness import serve_when_loaded
+from service_core.server import GrpcServer
+from service_core.upstream.clients import ClientPool
+
+NAME = "cascada.embedding.v1.EmbeddingService"
+CONFIGURATION = "cascada.config.v1.ConfigurationService"
+
+
+async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
+    """Start the embedding service; it says SERVING once its local model is loaded or has failed."""
+    clients = ClientPool()
+    stack.push_async_callback(clients.aclose)
+    local = LocalEmbeddingProvider()
+    stack.push_async_callback(local.aclose)
+    providers: dict[ModelProvider, EmbeddingProvider] = {
+        ModelProvider.OPENAI: OpenAIEmbedding(clients),
+        ModelProvider.MISTRAL: MistralEmbedding(clients),
+        ModelProvider.LOCAL: local,
+    }
+    service = EmbeddingService(process.snapshots, providers)
+    server = process.server(SERVICE, process.settings.embedding_port)
+    server.add(
+        NAME,
+        embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server,
+        EmbeddingServicer(service, process.peers, process.tracer),
+    )
+    server.add(
+        CONFIGURATION,
+        configuration_service_pb2_grpc.add_ConfigurationServiceServicer_to_server,
+        ConfigurationServicer(
+            process.snapshots,
+            process.peers,
+            ("embedding",),
+            fingerprint_key=process.settings.fingerprint_key,
+        ),
+    )
+    await server.start()
+    by_default = process.snapshots.current.resolve("embedding", DEFAULT_TENANT, Incoming())
+    loads = by_default.effective.primary.connection.protocol is ModelProvider.LOCAL
+    await serve_when_loaded(server, local.load if loads else None, stack)
+    return server

@@ -1,0 +1,104 @@
+"""The schema of the SQLite store and the migrations that lead to it.
+
+Everything hangs on `collections.id`, which only `catalog.find` gives out, by tenant and name:
+- Chunk ids carry their collection in the upper bits, so a collection is one range of ids in
+  `chunks`, `vectors` and `chunk_terms`, read and deleted as one piece.
+- Vectors are rows of an ordinary table, compared by sqlite-vec's distance function. Its virtual
+  table vec0 scans a third faster, but never reuses the holes that replaced documents leave in a
+  partition, so it grows and slows with every update; it also takes 64 vectors' space for one.
+- `chunk_terms` holds terms prefixed with their collection (see `full_text`), so that the postings
+  of one collection are never read for another.
+"""
+
+import apsw
+
+from query.store.errors import SchemaTooNewError
+from query.store.sqlite.connection import transaction
+
+SEQUENCE_BITS = 36
+
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE collections (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        tenant TEXT NOT NULL,
+        name TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        model TEXT NOT NULL,
+        dimensions INTEGER NOT NULL,
+        prefix TEXT NOT NULL,
+        endpoint_space TEXT NOT NULL,
+        endpoint TEXT NOT NULL,
+        document_count INTEGER NOT NULL DEFAULT 0,
+        chunk_count INTEGER NOT NULL DEFAULT 0,
+        token_count INTEGER NOT NULL DEFAULT 0,
+        created_at REAL NOT NULL,
+        updated_at REAL NOT NULL,
+        UNIQUE (tenant, name)
+    );
+    CREATE TABLE documents (
+        id INTEGER PRIMARY KEY,
+        collection INTEGER NOT NULL,
+        document_id TEXT NOT NULL,
+        title TEXT NOT NULL,
+        source TEXT NOT NULL,
+        metadata TEXT NOT NULL,
+        content_hash TEXT NOT NULL,
+        chunk_count INTEGER NOT NULL,
+        UNIQUE (collection, document_id)
+    );
+    CREATE TABLE attributes (
+        collection INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        value NOT NULL,
+        document INTEGER NOT NULL,
+        PRIMARY KEY (collection, key, kind, value, document)
+    ) WITHOUT ROWID;
+    CREATE INDEX attributes_of_document ON attributes (document);
+    CREATE TABLE chunks (
+        id INTEGER PRIMARY KEY,
+        collection INTEGER NOT NULL,
+        document INTEGER NOT NULL,
+        chunk_id TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        text TEXT NOT NULL,
+        start_offset INTEGER NOT NULL,
+        end_offset INTEGER NOT NULL,
+        section TEXT NOT NULL,
+        token_count INTEGER NOT NULL,
+        UNIQUE (collection, chunk_id)
+    );
+    CREATE INDEX chunks_of_document ON chunks (document);
+    CREATE TABLE vectors (id INTEGER PRIMARY KEY, vector BLOB NOT NULL);
+    CREATE VIRTUAL TABLE chunk_terms USING fts5(
+        terms, content='', contentless_delete=1, tokenize='ascii'
+    );
+    CREATE VIRTUAL TABLE term_counts USING fts5vocab(chunk_terms, 'row');
+    """,
+)
+
+
+def migrate(connection: apsw.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:
+    """Bring the store to the newest schema, one transaction a step; safe for several processes.
+
+    Raises SchemaTooNewError, before anything is changed, where the store is newer than this code.
+    """
+    while _version(connection) < len(migrations):
+        with transaction(connection, write=True):
+            version = _version(connection)
+            if version < len(migrations):
+                connection.execute(migrations[version])
+                connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER)")
+                connection.execute("DELETE FROM schema_version")
+                connection.execute("INSERT INTO schema_version VALUES (?)", (version + 1,))
+    if (version := _version(connection)) > len(migrations):
+        raise SchemaTooNewError(version, len(migrations))
+
+
+def _version(connection: apsw.Connection) -> int:
+    exists = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_version'"
+    if connection.execute(exists).fetchone() is None:
+        return 0
+    row = connection.execute("SELECT version FROM schema_version").fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,184 @@
+"""ConfigurationService on the wire: what would run here, and what this service can do."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import grpc
+from cascada.common.v1 import error_reason_pb2
+from cascada.config.v1 import configuration_service_pb2 as pb
+from cascada.config.v1 import configuration_service_pb2_grpc as pb_grpc
+from cascada.config.v1 import effective_configuration_pb2
+from pydantic import SecretStr
+
+from config_core.capabilities import CHAT_OPTIONS, MATRIX, provider_options
+from config_core.convert import incoming, provider_to_wire
+from config_core.convert_effective import effective_to_wire
+from config_core.errors import Violation
+from config_core.model_configuration import ConnectionKind, ModelProvider
+from config_core.registry import Claim, Place, Registry
+from config_core.resolve import Resolution
+from config_core.snapshot import Snapshots
+from config_core.source import Source
+from config_core.sources.collection import PinnedSpace
+from config_core.sources.request import Incoming
+from service_core.request_context import Peers, invalid, read_context, refuse_if
+
+Pinned = Callable[[str, Sequence[str]], Awaitable[Sequence[tuple[PinnedSpace, Sequence[str]]]]]
+"""For a tenant and collections: each space with the collections that share it."""
+
+_OPERATIONS: dict[ConnectionKind, effective_configuration_pb2.Operation.ValueType] = {
+    "chat": effective_configuration_pb2.OPERATION_CHAT,
+    "embedding": effective_configuration_pb2.OPERATION_EMBEDDING,
+}
+
+
+class ConfigurationServicer(pb_grpc.ConfigurationServiceServicer):
+    """Serves ResolveConfiguration and ListCapabilities over one service's own layers."""
+
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        peers: Peers,
+        kinds: Sequence[ConnectionKind],
+        *,
+        pinned: Pinned | None = None,
+        fingerprint_key: SecretStr | None = None,
+    ) -> None:
+        """`kinds` are the operations that the service takes part in; `pinned` knows collections."""
+        self._snapshots = snapshots
+        self._peers = peers
+        self._kinds = kinds
+        self._pinned = pinned
+        self._fingerprint_key = fingerprint_key
+
+    async def ResolveConfiguration(  # noqa: N802 # the name is the contract's
+        self,
+        request: pb.ResolveConfigurationRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> pb.ResolveConfigurationResponse:
+        """Tell what a request would run with here, and everything that is wrong with it."""
+        self._peers.check_keys(request.model_configuration, None, context)
+        problems: list[Violation] = []
+        caller = read_context(request.context, problems)
+        refuse_if(problems)
+        preferences = request.model_preferences if request.HasField("model_preferences") else None
+        given = incoming(request.model_configuration, wire_preferences=preferences)
+        response = pb.ResolveConfigurationResponse()
+        found: list[Violation] = []
+        for kind in self._asked_for(request, found):
+            for pinned, collections in await self._spaces(kind, caller.tenant_id, request, found):
+                resolution = self._snapshots.current.resolve(
+                    kind, caller.tenant_id, given, pinned
+                )
+                self._add(response, kind, resolution, collections, found)
+        for violation in dict.fromkeys(_key(violation) for violation in found):
+            response.violations.add(
+                field=violation[0],
+                description=violation[1],
+                reason=error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{violation[2]}"),
+            )
+        return response
+
+    def _asked_for(
+        self, request: pb.ResolveConfigurationRequest, found: list[Violation]
+    ) -> Sequence[ConnectionKind]:
+        if not request.operation:
+            return self._kinds
+        kinds = [kind for kind in self._kinds if _OPERATIONS[kind] == request.operation]
+        if not kinds:
+            found.append(invalid("operation", "is not one that this service takes part in"))
+        return kinds
+
+    async def _spaces(
+        self,
+        kind: ConnectionKind,
+        tenant: str,
+        request: pb.ResolveConfigurationRequest,
+        found: list[Violation],
+    ) -> Sequence[tuple[PinnedSpace | None, Sequence[str]]]:
+        if not request.collections or kind != "embedding":
+            return [(None, ())]
+        if self._pinned is None:
+            found.append(invalid("collections", "are known to the query service: ask it there"))
+            return [(None, ())]
+        return await self._pinned(tenant, request.collections)
+
+    def _add(
+        self,
+        response: pb.ResolveConfigurationResponse,
+        kind: ConnectionKind,
+        resolution: Resolution,
+        collections: Sequence[str],
+        found: list[Violation],
+    ) -> None:
+        found.extend(resolution.violations)
+        response.operations.add(
+            operation=_OPERATIONS[kind],
+            effective=effective_to_wire(
+                resolution.effective, fingerprint_key=self._fingerprint_key
+            ),
+            collections=collections,
+        )
+
+    async def ListCapabilities(  # noqa: N802 # the name is the contract's
+        self, request: pb.ListCapabilitiesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> pb.ListCapabilitiesResponse:
+        """Tell what providers, models and options there are."""
+        problems: list[Violation] = []
+        caller = read_context(request.context, problems)
+        refuse_if(problems)
+        snapshot = self._snapshots.current
+        registry = snapshot.registry(caller.tenant_id, Incoming())
+        return pb.ListCapabilitiesResponse(
+            providers=[_provider(provider, registry) for provider in MATRIX],
+            endpoints=[
+                pb.EndpointCapabilities(
+                    name=name,
+                    provider=provider_to_wire(entry.provider),
+                    space=entry.space or name,
+                    credential=_credential(registry, Place(entry.provider, name)),
+                )
+                for name, entry in snapshot.document.endpoints.items()
+            ],
+        )
+
+
+def _key(violation: Violation) -> tuple[str, str, str]:
+    return violation.field, violation.description, violation.reason.name
+
+
+def _provider(provider: ModelProvider, registry: Registry) -> pb.ProviderCapabilities:
+    row = MATRIX[provider]
+    message = pb.ProviderCapabilities(
+        provider=provider_to_wire(provider),
+        provider_options=sorted(
+            {*provider_options(provider, "chat"), *provider_options(provider, "embedding")}
+        ),
+        credential=_credential(registry, Place(provider)),
+    )
+    if row.chat is not None:
+        message.operations.append(_OPERATIONS["chat"])
+        message.default_chat_model = row.chat.default_model
+        message.chat_options.extend(name for name in CHAT_OPTIONS if name in row.chat.options)
+    if row.embedding is not None:
+        message.operations.append(_OPERATIONS["embedding"])
+        message.default_embedding_model = row.embedding.default_model
+        for name, model in row.embedding.models.items():
+            message.embedding_models.add(
+                model=name,
+                dimensions=model.dimensions,
+                settable_dimensions=model.settable_dimensions,
+                max_input_tokens=model.max_input_tokens,
+            )
+    return message
+
+
+def _credential(
+    registry: Registry, place: Place
+) -> pb.ConfigurationCredential.ValueType:
+    connection, _ = registry.connect("chat", place, Claim(Source.REQUEST))
+    if connection.credential is not None:
+        return pb.CONFIGURATION_CREDENTIAL_PRESENT
+    if connection.keyless:
+        return pb.CONFIGURATION_CREDENTIAL_NOT_NEEDED
+    return pb.CONFIGURATION_CREDENTIAL_MISSING

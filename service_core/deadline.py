@@ -1,0 +1,88 @@
+"""The one deadline of a request: an instant that every hop, attempt and wait measures against."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from config_core.errors import BudgetSpentError
+
+_MARGIN = 0.05
+_MARGIN_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Deadline:
+    """An instant on the monotonic clock. Of two deadlines the earlier is the smaller."""
+
+    at: float
+    """Seconds, as `time.monotonic()` counts them."""
+
+    @classmethod
+    def after(cls, seconds: float) -> Self:
+        """Gives the deadline that lies `seconds` ahead."""
+        return cls(time.monotonic() + seconds)
+
+    @classmethod
+    def from_context(cls, time_remaining: float | None, timeout_seconds: float) -> Self:
+        """Gives the smaller of the caller's deadline and the configured one.
+
+        Args:
+            time_remaining: What `ServicerContext.time_remaining()` says; None without a deadline.
+            timeout_seconds: The effective `timeout_seconds`.
+        """
+        if time_remaining is None:
+            return cls.after(timeout_seconds)
+        return cls.after(min(time_remaining, timeout_seconds))
+
+    @property
+    def expired(self) -> bool:
+        """Whether nothing is left."""
+        return self.remaining() <= 0
+
+    def remaining(self) -> float:
+        """Seconds that are left, never below 0."""
+        return max(0.0, self.at - time.monotonic())
+
+    def at_most(self, seconds: float | None) -> float:
+        """Gives what is left or the limit of one step, whichever is less, in seconds.
+
+        None is no limit of its own.
+        """
+        remaining = self.remaining()
+        return remaining if seconds is None else min(remaining, seconds)
+
+    def handed_down(self) -> float:
+        """Seconds to give the next hop: what is left without the time to report its failure.
+
+        The margin is 50 ms, or a tenth of what is left where that is less.
+        """
+        remaining = self.remaining()
+        return remaining - min(_MARGIN, remaining * _MARGIN_SHARE)
+
+    @asynccontextmanager
+    async def timeout(self) -> AsyncIterator[None]:
+        """Ends the block at the deadline with BudgetSpentError.
+
+        A TimeoutError that the block raises by itself, and a cancellation from outside, pass
+        unchanged.
+        """
+        if self.expired:
+            raise _spent()
+        scope = asyncio.timeout(self.remaining())
+        try:
+            async with scope:
+                yield
+        except TimeoutError:
+            if scope.expired():
+                raise _spent() from None
+            raise
+
+
+def _spent() -> BudgetSpentError:
+    return BudgetSpentError(
+        "The deadline passed before there was an answer: give the call more time, or raise "
+        "timeout_seconds."
+    )

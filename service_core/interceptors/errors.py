@@ -1,0 +1,80 @@
+"""Turns errors into statuses; no text of an unexpected exception reaches a caller."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Never
+
+import grpc
+import structlog
+from cascada.config.v1 import configuration_trace_pb2
+from grpc_status import rpc_status
+
+from config_core.errors import CascadaError, Reason, RemoteError
+from service_core.interceptors.handler import Call, HandlerInterceptor
+from service_core.redaction import scrub
+from service_core.status import to_status
+
+_log = structlog.stdlib.get_logger(__name__)
+
+TraceOf = Callable[[CascadaError], configuration_trace_pb2.ConfigurationTrace | None]
+
+
+def forwarded_trace(error: CascadaError) -> configuration_trace_pb2.ConfigurationTrace | None:
+    """Gives the trace of an error whose hops are HopReports, as `from_status` rebuilds them."""
+    hops = [hop for hop in error.hops if isinstance(hop, configuration_trace_pb2.HopReport)]
+    return configuration_trace_pb2.ConfigurationTrace(hops=hops) if hops else None
+
+
+class ErrorInterceptor(HandlerInterceptor):
+    """The outermost interceptor: every error leaves as a code, an ErrorInfo and one sentence."""
+
+    def __init__(self, trace_of: TraceOf = forwarded_trace) -> None:
+        """`trace_of` gives the trace as far as the error knows it."""
+        self._trace_of = trace_of
+
+    @asynccontextmanager
+    async def around(self, call: Call) -> AsyncIterator[None]:
+        """Aborts with the rich status of whatever the handler raises."""
+        try:
+            yield
+        except (grpc.aio.AbortError, asyncio.CancelledError):
+            raise
+        except CascadaError as error:
+            if error.code_reason is Reason.INTERNAL and "error_id" not in error.metadata:
+                error.metadata["error_id"] = _log_fault(call, error)
+            await self._abort(call, error)
+        except NotImplementedError as error:
+            # What a generated base class does for a call that its servicer does not have.
+            if call.context.code() is grpc.StatusCode.UNIMPLEMENTED:
+                await call.context.abort(
+                    grpc.StatusCode.UNIMPLEMENTED, f"{call.method} is not served here."
+                )
+            await self._abort(call, _fault(_log_fault(call, error)))
+        except Exception as error:  # noqa: BLE001 # nothing else may stand between a fault and the caller
+            await self._abort(call, _fault(_log_fault(call, error)))
+
+    async def _abort(self, call: Call, error: CascadaError) -> Never:
+        status = to_status(error, self._trace_of(error))
+        await call.context.abort_with_status(rpc_status.to_status(status))
+
+
+def _fault(error_id: str) -> CascadaError:
+    return RemoteError(
+        Reason.INTERNAL,
+        f"Something went wrong inside the service; its log says more under error id {error_id}.",
+        metadata={"error_id": error_id},
+    )
+
+
+def _log_fault(call: Call, error: Exception) -> str:
+    error_id = uuid.uuid4().hex[:16]
+    _log.error(
+        "request_fault",
+        error_id=error_id,
+        method=call.method,
+        error=f"{type(error).__name__}: {scrub(str(error))}",
+        exc_info=error,
+    )
+    return error_id

@@ -1,0 +1,104 @@
+"""Who a request is for, and whether its sender's word on provenance and keys is taken."""
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from cascada.common.v1 import request_context_pb2
+from cascada.config.v1 import model_configuration_pb2, provenance_pb2
+
+from config_core.errors import InvalidArgumentError, PermissionDeniedError, Reason, Violation
+from config_core.sources.tenant import DEFAULT_TENANT
+from service_core.channel import is_local_peer
+
+MAX_TENANT_LENGTH = 128
+MAX_ID_LENGTH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """On whose behalf a request runs; the same over all hops."""
+
+    tenant_id: str
+    session_id: str = ""
+    task_id: str = ""
+    trace_id: str = ""
+
+    def to_wire(self) -> request_context_pb2.RequestContext:
+        """The message for the next hop."""
+        return request_context_pb2.RequestContext(
+            tenant_id=self.tenant_id,
+            session_id=self.session_id,
+            task_id=self.task_id,
+            trace_id=self.trace_id,
+        )
+
+
+
+def read_context(
+    message: request_context_pb2.RequestContext, violations: list[Violation]
+) -> RequestContext:
+    """The context, with the tenant and the trace's id filled in; what is wrong goes to `violations`."""
+    limits = {
+        "tenant_id": MAX_TENANT_LENGTH,
+        "session_id": MAX_ID_LENGTH,
+        "task_id": MAX_ID_LENGTH,
+        "trace_id": MAX_ID_LENGTH,
+    }
+    for name, limit in limits.items():
+        value = getattr(message, name)
+        if len(value) > limit or not (value == "" or value.isprintable()):
+            violations.append(
+                invalid(f"context.{name}", f"must be at most {limit} printable characters")
+            )
+    return RequestContext(
+        tenant_id=message.tenant_id or DEFAULT_TENANT,
+        session_id=message.session_id,
+        task_id=message.task_id,
+        trace_id=message.trace_id or uuid.uuid4().hex,
+    )
+
+
+def invalid(field: str, description: str) -> Violation:
+    """Something wrong outside the model configuration."""
+    return Violation(field, description, Reason.INVALID_ARGUMENT)
+
+
+def refuse_if(violations: list[Violation]) -> None:
+    """Raise InvalidArgumentError with everything that was found."""
+    if violations:
+        raise InvalidArgumentError(violations)
+
+
+class Peers:
+    """What a service takes from whom."""
+
+    def __init__(self, *, encrypted: bool = False, allow_insecure: bool = False) -> None:
+        """`encrypted` says that the server's port is; `allow_insecure` is the operator's word."""
+        self._keys_anywhere = encrypted or allow_insecure
+
+    def trusts(self, context: grpc.aio.ServicerContext[Any, Any]) -> bool:
+        """Whether the peer's provenance is honoured: over loopback and unix sockets."""
+        return is_local_peer(context.peer())
+
+    def check_keys(
+        self,
+        configuration: model_configuration_pb2.ModelConfiguration,
+        provenance: provenance_pb2.Provenance | None,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> None:
+        """Raise PermissionDeniedError for a raw key over an unencrypted connection from elsewhere."""
+        if self._keys_anywhere or is_local_peer(context.peer()):
+            return
+        alternatives = configuration.fallbacks.alternatives
+        if (
+            configuration.HasField("chat_api_key")
+            or configuration.HasField("embedding_api_key")
+            or any(alternative.HasField("api_key") for alternative in alternatives)
+            or (provenance is not None and len(provenance.connections) > 0)
+        ):
+            raise PermissionDeniedError(
+                "A raw key does not enter over an unencrypted connection: use TLS, name a "
+                "registered secret instead, or set CASCADA_ALLOW_INSECURE=1."
+            )

@@ -1,0 +1,147 @@
+"""A gRPC server with what each of ours has: health, reflection, limits, interceptors, a drain."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from service_core.channel import MAX_MESSAGE_BYTES
+from service_core.health import Health
+from service_core.interceptors import DrainInterceptor
+
+_OPTIONS: tuple[tuple[str, int], ...] = (
+    # Two servers on one port would share its calls without a word.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # Beyond 1000 waiting calls gRPC would cancel some at random.
+    ("grpc.server.max_pending_requests", 16_384),
+    ("grpc.server.max_pending_requests_hard_limit", 32_768),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # Our channels ping every 30 s while a call waits; a server refuses that by default.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+AddServicer = Callable[[Any, grpc.aio.Server], None]
+"""A generated `add_<Service>Servicer_to_server`."""
+
+
+class BindError(Exception):
+    """The server can't listen on its port; the message names it and says what to do."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(
+            f"Port {port} on {host} can't be listened on: another program has it, or the host is "
+            "not an address of this machine. End that program, or choose another port or host."
+        )
+        self.host = host
+        self.port = port
+
+
+class GrpcServer:
+    """One server on one port; add the services, start it, say when it is ready, stop it."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        tls: grpc.ServerCredentials | None = None,
+    ) -> None:
+        """Nothing is bound yet.
+
+        Args:
+            host: The address to listen on.
+            port: The port; 0 takes a free one.
+            interceptors: From the outside to the inside; the first is the ErrorInterceptor.
+            tls: Credentials of an encrypted port; None is plain text.
+        """
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._drain = DrainInterceptor()
+        self._server = grpc.aio.server(interceptors=[*interceptors, self._drain], options=_OPTIONS)
+        self._services: list[str] = []
+        self._health = Health(())
+
+    @property
+    def host(self) -> str:
+        """The address that is listened on."""
+        return self._host
+
+    @property
+    def port(self) -> int:
+        """The port; the one that was taken, once the server has started."""
+        return self._port
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The full names of the services that were added."""
+        return tuple(self._services)
+
+    def add(self, service: str, add_servicer: AddServicer, servicer: object) -> None:
+        """Adds a service before the start.
+
+        Args:
+            service: Its full name, such as `cascada.query.v1.QueryService`.
+            add_servicer: The generated `add_QueryServiceServicer_to_server`.
+            servicer: The servicer.
+        """
+        add_servicer(servicer, self._server)
+        self._services.append(service)
+
+    async def start(self) -> None:
+        """Binds and answers; health says NOT_SERVING until `set_serving`.
+
+        Raises:
+            BindError: The port can't be listened on.
+        """
+        self._health = Health(self._services)
+        await self._health.publish()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            [*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
+        )
+        self._port = self._bind()
+        await self._server.start()
+
+    async def set_serving(self, service: str | None = None, *, serving: bool = True) -> None:
+        """Tells health that one service, or all, are ready or, with `serving=False`, are not.
+
+        Raises:
+            KeyError: The server has no such service.
+        """
+        await self._health.set_serving(service, serving=serving)
+
+    async def refuse(self) -> None:
+        """Tells health NOT_SERVING for good; calls are still answered until `stop`."""
+        await self._health.shut_down()
+
+    async def stop(self, grace: float) -> None:
+        """Takes no new calls, lets those that run finish for `grace` seconds, then cancels them.
+
+        Health watches and reflection streams end at once: gRPC would wait the whole grace for them.
+        """
+        await self.refuse()
+        self._drain.end_infrastructure()
+        await self._server.stop(grace)
+
+    async def wait_closed(self) -> None:
+        """Waits until the server has stopped."""
+        await self._server.wait_for_termination()
+
+    def _bind(self) -> int:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        address = f"{host}:{self._port}"
+        try:
+            if self._tls is not None:
+                return self._server.add_secure_port(address, self._tls)
+            return self._server.add_insecure_port(address)
+        except RuntimeError:
+            # Its text only tells how to set gRPC's debug variables.
+            raise BindError(self._host, self._port) from None

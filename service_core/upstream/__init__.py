@@ -1,0 +1,1 @@
+"""What chat and embedding adapters share: clients, wire errors, attempts."""

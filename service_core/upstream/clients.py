@@ -1,0 +1,183 @@
+"""Shares one HTTP pool and SDK client per (provider, base URL); the key comes with each call.
+
+A client is made at its first use, its SDK imported in a thread. It is closed only when nobody
+holds it: eviction and shutdown wait for the last lease. Idle clients are looked for whenever a
+lease begins or ends, so no task of its own is needed.
+"""
+
+import asyncio
+import importlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from config_core.connection import Connection
+from config_core.model_configuration import ModelProvider
+
+SDK_MODULES: Mapping[ModelProvider, str] = {
+    ModelProvider.OPENAI: "service_core.upstream.clients_openai",
+    ModelProvider.GROQ: "service_core.upstream.clients_groq",
+    ModelProvider.MISTRAL: "service_core.upstream.clients_mistral",
+}
+"""Where each provider's SDK is wrapped; imported when the first client is made."""
+
+# They write prompts, headers and URLs at DEBUG and INFO.
+_TALKATIVE = ("openai", "groq", "mistralai", "httpx", "httpx2", "httpcore", "httpcore2")
+
+
+class Operation(StrEnum):
+    """What a provider is asked for."""
+
+    CHAT = "chat"
+    EMBEDDINGS = "embeddings"
+
+
+class HttpResponse(Protocol):
+    """The part of an HTTP response that both generations of httpx have in common."""
+
+    @property
+    def status_code(self) -> int:
+        """The HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, their names in any case."""
+        ...
+
+    def aiter_bytes(self) -> AsyncIterator[bytes]:
+        """Read the decoded body, piece by piece."""
+        ...
+
+
+class SharedClient(Protocol):
+    """One provider's SDK over one HTTP pool, free of any key."""
+
+    def post(
+        self, operation: Operation, body: Mapping[str, Any], *, key: str, stream: bool
+    ) -> AbstractAsyncContextManager[HttpResponse]:
+        """Ask once, with this key. Leaving closes the response at once.
+
+        Gives the response whatever its status; what fails on the way to it is the SDK's or
+        httpx' own exception.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the HTTP pool."""
+        ...
+
+
+@dataclass(slots=True)
+class _Entry:
+    client: SharedClient
+    last_used: float
+    leases: int = 0
+    retired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """How the pool stands: clients that are open, leases in use, clients made, leases served."""
+
+    clients: int
+    leases: int
+    made: int
+    served: int
+
+
+class ClientPool:
+    """The clients of one process, for one event loop."""
+
+    def __init__(
+        self,
+        *,
+        max_clients: int = 64,
+        idle_seconds: float = 300.0,
+        proxy: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Keep at most `max_clients` that are not in use, each for `idle_seconds` after its last.
+
+        `proxy` is the URL that every call goes through; the environment's proxies are not read.
+        """
+        self._max_clients = max_clients
+        self._idle_seconds = idle_seconds
+        self._proxy = proxy
+        self._clock = clock
+        self._entries: dict[tuple[ModelProvider, str], _Entry] = {}
+        self._retired: set[int] = set()
+        self._leases = self._made = self._served = 0
+        self._closed = False
+        for name in _TALKATIVE:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+    @property
+    def stats(self) -> PoolStats:
+        """Counts for metrics."""
+        open_clients = len(self._entries) + len(self._retired)
+        return PoolStats(open_clients, self._leases, self._made, self._served)
+
+    @asynccontextmanager
+    async def lease(self, connection: Connection) -> AsyncIterator[SharedClient]:
+        """Hold the client of the connection's provider and base URL; RuntimeError once closed."""
+        name = SDK_MODULES[connection.provider]
+        module = await asyncio.to_thread(importlib.import_module, name)
+        if self._closed:
+            raise RuntimeError("The pool of provider clients is closed.")
+        place = (connection.provider, connection.base_url)
+        entry = self._entries.pop(place, None)
+        if entry is None:
+            client: SharedClient = module.make(connection.base_url, self._proxy)
+            entry = _Entry(client, self._clock())
+            self._made += 1
+        self._entries[place] = entry  # the last is the one that was used last
+        entry.leases += 1
+        self._leases += 1
+        self._served += 1
+        try:
+            await self._evict()
+            yield entry.client
+        finally:
+            entry.leases -= 1
+            self._leases -= 1
+            entry.last_used = self._clock()
+            if entry.retired:
+                await self._close_if_free(entry)
+            else:
+                await self._evict()
+
+    async def aclose(self) -> None:
+        """Close every client that is free; the others close with their last lease."""
+        self._closed = True
+        await self._retire(list(self._entries))
+
+    async def _evict(self) -> None:
+        long_ago = self._clock() - self._idle_seconds
+        idle = [
+            place
+            for place, entry in self._entries.items()
+            if not entry.leases and entry.last_used <= long_ago
+        ]
+        surplus = len(self._entries) - len(idle) - self._max_clients
+        if surplus > 0:
+            idle += [place for place in self._entries if place not in idle][:surplus]
+        await self._retire(idle)
+
+    async def _retire(self, places: list[tuple[ModelProvider, str]]) -> None:
+        entries = [self._entries.pop(place) for place in places]
+        for entry in entries:
+            entry.retired = True
+            self._retired.add(id(entry))
+        for entry in entries:
+            await self._close_if_free(entry)
+
+    async def _close_if_free(self, entry: _Entry) -> None:
+        if entry.leases or id(entry) not in self._retired:
+            return
+        self._retired.discard(id(entry))
+        await entry.client.aclose()

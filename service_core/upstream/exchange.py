@@ -1,0 +1,191 @@
+"""Asks a provider once: the whole JSON answer, or the JSON chunks of a stream.
+
+Both raise only `UpstreamError`s, with nothing of an SDK as cause or context.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, cast
+
+from config_core.connection import Connection
+from config_core.errors import CredentialMissingError
+from service_core.upstream.clients import ClientPool, HttpResponse, Operation
+from service_core.upstream.errors import UpstreamError
+from service_core.upstream.sse import EventTooLargeError, ServerSentEvent, SseDecoder
+from service_core.upstream.translate import (
+    broken,
+    from_error_object,
+    from_exception,
+    from_response,
+    name_of,
+    request_id_of,
+)
+
+MAX_ANSWER_BYTES = 128 * 1024 * 1024
+_DONE = b"[DONE]"
+_DRAIN_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One call to a provider: where to, with whose key, and the JSON to send."""
+
+    connection: Connection
+    model: str
+    operation: Operation
+    body: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """The key to send, "" for an endpoint without one; CredentialMissingError."""
+        credential = self.connection.credential
+        if credential is not None:
+            return credential.key.get_secret_value()
+        if self.connection.keyless:
+            return ""
+        raise CredentialMissingError(f"There is no key for {name_of(self.connection)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class JsonAnswer:
+    """A JSON object that a provider sent, and its id of the request."""
+
+    data: dict[str, Any]
+    request_id: str
+
+
+async def ask(clients: ClientPool, question: Question) -> JsonAnswer:
+    """Give the answer in one piece."""
+    failure: UpstreamError
+    key = question.key
+    try:
+        async with (
+            clients.lease(question.connection) as client,
+            client.post(question.operation, question.body, key=key, stream=False) as response,
+        ):
+            return await _read_answer(question, response)
+    except UpstreamError as error:
+        failure = error
+    except Exception as error:  # noqa: BLE001 # whatever an SDK raises ends here
+        failure = from_exception(question.connection, error)
+    raise failure
+
+
+async def ask_stream(clients: ClientPool, question: Question) -> AsyncGenerator[JsonAnswer, None]:
+    """Give the chunks of a stream until `[DONE]` or the end of the body, whichever comes first.
+
+    Closing the generator closes the response. Whether the stream was whole is for the reader of
+    the chunks to say.
+    """
+    failure: UpstreamError
+    request_id = ""
+    key = question.key
+    try:
+        async with (
+            clients.lease(question.connection) as client,
+            client.post(question.operation, question.body, key=key, stream=True) as response,
+        ):
+            request_id = request_id_of(question.connection, response.headers)
+            await _check_stream(question, response)
+            pieces = cast("AsyncGenerator[bytes, None]", response.aiter_bytes())
+            async with aclosing(pieces):
+                decoder = SseDecoder()
+                async for piece in pieces:
+                    for event in decoder.feed(piece):
+                        if event.data.strip() == _DONE:
+                            await _drain(pieces)
+                            return
+                        yield JsonAnswer(_chunk(question, response, event), request_id)
+                for event in decoder.end():
+                    if event.data.strip() != _DONE:
+                        yield JsonAnswer(_chunk(question, response, event), request_id)
+                return
+    except UpstreamError as error:
+        failure = error
+    except EventTooLargeError:
+        failure = broken(question.connection, "sent a chunk without end", request_id)
+    except Exception as error:  # noqa: BLE001 # whatever an SDK raises ends here
+        failure = from_exception(question.connection, error, request_id)
+    raise failure
+
+
+async def _drain(pieces: AsyncGenerator[bytes, None]) -> None:
+    """Read to the end of the body, if it is near: only then can the connection be used again."""
+    with suppress(Exception):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in pieces:
+                pass
+
+
+async def _check_stream(question: Question, response: HttpResponse) -> None:
+    if response.status_code != HTTPStatus.OK:
+        raise await _refusal(question, response)
+    if _media_type(response) != "text/event-stream":
+        raise _unexpected_type(question, response)
+
+
+async def _read_answer(question: Question, response: HttpResponse) -> JsonAnswer:
+    connection = question.connection
+    request_id = request_id_of(connection, response.headers)
+    if response.status_code != HTTPStatus.OK:
+        raise await _refusal(question, response)
+    if not _media_type(response).endswith("json"):
+        raise _unexpected_type(question, response)
+    data = _decoded(await _body(question, response))
+    if data is None:
+        raise broken(connection, "answered with something that is not a JSON object", request_id)
+    if data.get("error"):
+        raise from_error_object(connection, question.model, response.headers, data)
+    return JsonAnswer(data, request_id)
+
+
+async def _refusal(question: Question, response: HttpResponse) -> UpstreamError:
+    return from_response(
+        question.connection,
+        question.model,
+        response.status_code,
+        response.headers,
+        await _body(question, response),
+    )
+
+
+async def _body(question: Question, response: HttpResponse) -> bytes:
+    body = bytearray()
+    async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_bytes())) as pieces:
+        async for piece in pieces:
+            body += piece
+            if len(body) > MAX_ANSWER_BYTES:
+                raise broken(question.connection, "sent an answer without end")
+    return bytes(body)
+
+
+def _chunk(question: Question, response: HttpResponse, event: ServerSentEvent) -> dict[str, Any]:
+    connection = question.connection
+    data = _decoded(event.data)
+    if event.name == "error" or (data and (data.get("error") or data.get("object") == "error")):
+        raise from_error_object(connection, question.model, response.headers, data)
+    if data is None:
+        request_id = request_id_of(connection, response.headers)
+        raise broken(connection, "sent a malformed chunk", request_id)
+    return data
+
+
+def _decoded(body: bytes) -> dict[str, Any] | None:
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _media_type(response: HttpResponse) -> str:
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _unexpected_type(question: Question, response: HttpResponse) -> UpstreamError:
+    request_id = request_id_of(question.connection, response.headers)
+    return broken(question.connection, "answered with another kind of content", request_id)

@@ -1,0 +1,187 @@
+"""The SQLite store's file: where it is, its schema, and what happens when it fails."""
+
+import asyncio
+import stat
+import threading
+from pathlib import Path
+
+import apsw
+import pytest
+
+from query.store import SchemaTooNewError, StoreUnavailableError, open_store
+from query.store.sqlite import schema
+from query.store.sqlite.connection import connect
+from query.store.sqlite.database import Database
+from query.store.testing import SPACE, dense, document, fill
+
+
+def url_of(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+async def test_folder_and_file_are_the_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "store.db"
+    async with open_store(url_of(path)) as store:
+        await fill(store, "t", "c", [document("d")])
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        for file in path.parent.iterdir():
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_a_relative_path_is_under_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with open_store("sqlite:///data/store.db"):
+        assert (tmp_path / "data" / "store.db").exists()
+
+
+@pytest.mark.parametrize("url", ["mysql://host/db", "sqlite", "/a/path", "SQLITE:///a", ""])
+def test_an_unknown_scheme_is_refused_with_those_known(url: str) -> None:
+    with pytest.raises(ValueError, match="sqlite://"):
+        open_store(url)
+
+
+@pytest.mark.parametrize("url", ["sqlite://a.db", "sqlite:///", "sqlite:///folder/"])
+def test_a_sqlite_url_without_a_file_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="relative"):
+        open_store(url)
+
+
+async def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
+    url = url_of(tmp_path / "store.db")
+    async with open_store(url) as store:
+        await fill(store, "t", "c", [document("d")])
+    async with open_store(url) as store:
+        assert await store.get_document("t", "c", "d") is not None
+
+
+async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with open_store(url_of(path)) as store:
+        await fill(store, "t", "c", [document("d")])
+    connection = connect(path)
+    connection.execute("UPDATE schema_version SET version = 99")
+    with pytest.raises(SchemaTooNewError, match="99"):
+        await open_store(url_of(path)).open()
+    assert connection.execute("SELECT version FROM schema_version").fetchone() == (99,)
+    connection.close()
+
+
+def test_a_migration_that_fails_leaves_the_version_before_it(tmp_path: Path) -> None:
+    connection = connect(tmp_path / "store.db")
+    broken = (*schema.MIGRATIONS, "CREATE TABLE extra (a); CREATE TABLE extra (a);")
+    with pytest.raises(apsw.SQLError):
+        schema.migrate(connection, broken)
+    assert connection.execute("SELECT version FROM schema_version").fetchone() == (1,)
+    assert connection.execute("SELECT 1 FROM sqlite_master WHERE name='extra'").fetchone() is None
+    schema.migrate(connection, (*schema.MIGRATIONS, "CREATE TABLE extra (a)"))
+    assert connection.execute("SELECT version FROM schema_version").fetchone() == (2,)
+    connection.close()
+
+
+async def test_a_deleted_collection_leaves_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with open_store(url_of(path)) as store:
+        await fill(store, "t", "c", [document("d", ["one", "two"], {"k": "v"})])
+        await store.delete_collection("t", "c")
+    connection = connect(path)
+    for table in ("collections", "documents", "attributes", "chunks", "vectors", "term_counts"):
+        assert connection.execute(f"SELECT * FROM {table}").fetchall() == []  # noqa: S608
+    connection.close()
+
+
+async def test_a_file_that_is_no_database_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.write_bytes(b"this is a text, and no database at all. " * 100)
+    with pytest.raises(StoreUnavailableError, match="not a SQLite database"):
+        await open_store(url_of(path)).open()
+
+
+async def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnavailableError, match="folder"):
+        await open_store(url_of(tmp_path / "file" / "store.db")).open()
+
+
+async def test_a_full_disk_is_reported_and_undoes_the_document(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with open_store(url_of(path)) as store:
+        await fill(store, "t", "c", [document("kept")])
+        database = getattr(store, "_database")  # noqa: B009 - not part of the port
+        assert isinstance(database, Database)
+        # A maximum below the present size is set to the present size.
+        await database.write(lambda c: c.execute("PRAGMA max_page_count = 1").fetchall())
+        with pytest.raises(StoreUnavailableError, match="disk is full"):
+            await fill(store, "t", "c", [document("lost", ["long " * 10_000] * 20)])
+        assert await store.get_document("t", "c", "lost") is None
+        assert [hit.document_id for hit in await store.search("t", "c", dense())] == ["kept"]
+
+
+async def test_a_writer_that_waits_too_long_is_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("query.store.sqlite.connection.BUSY_TIMEOUT_MILLISECONDS", 50)
+    path = tmp_path / "store.db"
+    async with open_store(url_of(path)) as store:
+        await fill(store, "t", "c", [document("d")])
+        other = connect(path)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailableError, match="locked"):
+            await fill(store, "t", "c", [document("e")])
+        assert await store.get_document("t", "c", "d") is not None
+        other.execute("ROLLBACK")
+        await fill(store, "t", "c", [document("e")])
+        other.close()
+
+
+async def test_a_closed_store_is_unhealthy_and_says_so(tmp_path: Path) -> None:
+    store = open_store(url_of(tmp_path / "store.db"))
+    assert not await store.healthy()
+    async with store:
+        assert await store.healthy()
+    assert not await store.healthy()
+    with pytest.raises(StoreUnavailableError, match="not open"):
+        await store.put_document("t", "c", SPACE, "", document("d"))
+
+
+async def test_a_write_that_has_begun_is_finished_when_its_task_is_cancelled(
+    tmp_path: Path,
+) -> None:
+    database = await Database.open(tmp_path / "store.db")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def write(connection: apsw.Connection) -> None:
+        connection.execute("CREATE TABLE first (a)")
+        begun.set()
+        go_on.wait()
+        connection.execute("CREATE TABLE second (a)")
+
+    task = asyncio.create_task(database.write(write))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    tables = await database.write(
+        lambda c: c.execute("SELECT name FROM sqlite_master WHERE sql LIKE '%(a)'").fetchall()
+    )
+    await database.close()
+    assert tables == [("first",), ("second",)]
+
+
+async def test_a_write_that_has_not_begun_is_not_done_when_its_task_is_cancelled(
+    tmp_path: Path,
+) -> None:
+    database = await Database.open(tmp_path / "store.db")
+    go_on = threading.Event()
+    first = asyncio.create_task(database.write(lambda _: go_on.wait()))
+    ran = threading.Event()
+    second = asyncio.create_task(database.write(lambda _: ran.set()))
+    await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    await first
+    await database.close()
+    assert not ran.is_set()

@@ -1,0 +1,187 @@
+import re
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from query.chunking import TextChunk, chunk_text
+
+TEXTS = st.one_of(
+    st.text(max_size=400),
+    st.lists(
+        st.sampled_from(
+            ["# A\n", "## B\n", "#\n", "```\n", "\n\n", "\r\n", "Uno dos. ", "¿Tres? ", "cuatro",
+             " ", "- five\n", "六七。", "ไม่มีช่องว่าง", "x" * 40, "\u2028", "\x1c", "e\u0301"]
+        ),
+        max_size=60,
+    ).map("".join),
+)  # fmt: skip
+
+
+def words(text: str) -> int:
+    return len(re.findall(r"\w+|\S", text))
+
+
+def characters(text: str) -> int:
+    return len(text)
+
+
+def chunks_of(text: str, target: int = 8, overlap: int = 0) -> tuple[TextChunk, ...]:
+    return chunk_text(text, words, target_tokens=target, overlap_sentences=overlap)
+
+
+def texts(text: str, target: int = 8, overlap: int = 0) -> list[str]:
+    return [chunk.text for chunk in chunks_of(text, target, overlap)]
+
+
+@given(
+    text=TEXTS,
+    target=st.integers(1, 40),
+    overlap=st.integers(0, 3),
+    markdown=st.booleans(),
+)
+@settings(max_examples=150)
+def test_every_chunk_is_its_own_piece_of_the_text(
+    text: str, target: int, overlap: int, *, markdown: bool
+) -> None:
+    chunks = chunk_text(
+        text,
+        characters,
+        target_tokens=target,
+        overlap_sentences=overlap,
+        markdown=markdown,
+    )
+    assert [chunk.position for chunk in chunks] == list(range(len(chunks)))
+    assert all(text[chunk.start : chunk.end] == chunk.text for chunk in chunks)
+
+
+@given(
+    text=TEXTS,
+    target=st.integers(1, 40),
+    overlap=st.integers(0, 3),
+    markdown=st.booleans(),
+)
+@settings(max_examples=150)
+def test_every_character_that_is_not_blank_is_covered(
+    text: str, target: int, overlap: int, *, markdown: bool
+) -> None:
+    chunks = chunk_text(
+        text,
+        characters,
+        target_tokens=target,
+        overlap_sentences=overlap,
+        markdown=markdown,
+    )
+    covered = {place for chunk in chunks for place in range(chunk.start, chunk.end)}
+    assert {place for place, char in enumerate(text) if not char.isspace()} <= covered
+
+
+@given(TEXTS, st.integers(1, 40), st.integers(0, 3))
+@settings(max_examples=150)
+def test_no_chunk_is_over_the_budget(text: str, target: int, overlap: int) -> None:
+    chunks = chunk_text(text, characters, target_tokens=target, overlap_sentences=overlap)
+    assert all(len(chunk.text) <= target for chunk in chunks)
+
+
+@given(TEXTS, st.integers(1, 40))
+@settings(max_examples=100)
+def test_without_overlap_no_character_is_in_two_chunks(text: str, target: int) -> None:
+    chunks = chunk_text(text, characters, target_tokens=target, overlap_sentences=0)
+    assert all(before.end <= after.start for before, after in pairwise(chunks))
+
+
+@given(st.text(min_size=1, max_size=60))
+@settings(max_examples=50)
+def test_it_ends_even_where_no_character_fits(text: str) -> None:
+    chunks = chunk_text(text, lambda _: 99, target_tokens=1, overlap_sentences=2)
+    assert all(len(chunk.text) == 1 for chunk in chunks)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t \r\n"])
+def test_a_blank_text_has_no_chunks(text: str) -> None:
+    assert chunks_of(text) == ()
+
+
+def test_a_paragraph_that_fits_is_kept_whole() -> None:
+    assert texts("One two three.\n\nFour five. Six seven.") == [
+        "One two three.",
+        "Four five. Six seven.",
+    ]
+
+
+def test_short_paragraphs_share_a_chunk() -> None:
+    assert texts("One.\n\nTwo.\n\nThree.") == ["One.\n\nTwo.\n\nThree."]
+
+
+def test_a_long_paragraph_is_cut_after_sentences() -> None:
+    assert texts("One two three. Four five six. Seven eight.") == [
+        "One two three. Four five six.",
+        "Seven eight.",
+    ]
+
+
+def test_a_long_sentence_is_cut_between_words() -> None:
+    assert texts("a b c d e f g", target=3) == ["a b c", "d e f", "g"]
+
+
+def test_a_long_word_is_cut_between_characters() -> None:
+    chunks = chunk_text("ab cdefghij k", characters, target_tokens=4)
+    assert [chunk.text for chunk in chunks] == ["ab", "cdef", "ghij", "k"]
+
+
+def test_a_script_without_spaces_is_cut_after_its_sentences() -> None:
+    chunks = chunk_text(
+        "東京は首都です。富士山は高い。", characters, target_tokens=9, overlap_sentences=0
+    )
+    assert [chunk.text for chunk in chunks] == ["東京は首都です。", "富士山は高い。"]
+
+
+def test_the_overlap_repeats_the_sentence_before() -> None:
+    assert texts("A b. C d. E f. G h.", target=9, overlap=1) == [
+        "A b. C d. E f.",
+        "E f. G h.",
+    ]
+
+
+def test_the_overlap_gives_way_to_the_budget() -> None:
+    assert texts("A b c d. E f g h i.", target=8, overlap=1) == ["A b c d.", "E f g h i."]
+
+
+def test_the_overlap_stays_within_its_section() -> None:
+    assert texts("# A\nOne.\n# B\nTwo.", target=50, overlap=1) == ["# A\nOne.", "# B\nTwo."]
+
+
+def test_the_section_is_the_path_of_headings() -> None:
+    chunks = chunks_of("Before.\n# A\nOne.\n## B ##\nTwo.\n# C\nThree.", target=50)
+    assert [chunk.section for chunk in chunks] == ["", "A", "A > B", "C"]
+
+
+def test_a_heading_goes_with_the_text_under_it() -> None:
+    assert texts("# A\n\n## B\n\nOne two three. Four five six. Seven.", target=9) == [
+        "# A\n\n## B\n\nOne two three.",
+        "Four five six. Seven.",
+    ]
+
+
+def test_a_heading_inside_fenced_code_is_code() -> None:
+    chunks = chunks_of("# A\n```\n# not a heading\n```\nText.", target=50)
+    assert [chunk.section for chunk in chunks] == ["A"]
+
+
+def test_plain_text_has_no_headings() -> None:
+    chunks = chunk_text("# A\nOne.", words, markdown=False)
+    assert [chunk.section for chunk in chunks] == [""]
+
+
+def test_list_items_are_cut_apart_without_full_stops() -> None:
+    assert texts("- one two three\n- four five six\n- seven", target=8) == [
+        "- one two three\n- four five six",
+        "- seven",
+    ]
+
+
+@pytest.mark.parametrize(("target", "overlap"), [(0, 0), (1, -1)])
+def test_a_senseless_budget_is_refused(target: int, overlap: int) -> None:
+    with pytest.raises(ValueError, match="must"):
+        chunks_of("x", target, overlap)

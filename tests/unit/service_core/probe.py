@@ -1,0 +1,114 @@
+"""A service with a call of each kind whose behaviour a test chooses, on a real server."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from cascada.embedding.v1 import embedding_service_pb2 as embedding
+
+from service_core.channel import create_channel
+from service_core.server import GrpcServer
+
+SERVICE = "cascada.test.v1.ProbeService"
+KINDS = ("UnaryUnary", "UnaryStream", "StreamUnary", "StreamStream")
+
+Message = embedding.EmbedRequest
+Context = grpc.aio.ServicerContext[Any, Any]
+Behaviour = Callable[[Context], AsyncIterator[Message]]
+"""Yields the answers of a call; calls with one answer take the first."""
+
+
+def text(value: str) -> Message:
+    return Message(texts=[value])
+
+
+def add_probe(behaviour: Any, server: grpc.aio.Server) -> None:
+    """Takes the place of a generated `add_<Service>Servicer_to_server`."""
+    codec: dict[str, Any] = {
+        "request_deserializer": Message.FromString,
+        "response_serializer": Message.SerializeToString,
+    }
+
+    async def one(_: Any, context: Context) -> Message:
+        async for answer in behaviour(context):
+            return answer  # type: ignore[no-any-return]
+        return Message()
+
+    async def many(_: Any, context: Context) -> AsyncIterator[Message]:
+        async for answer in behaviour(context):
+            yield answer
+
+    async def one_of_stream(requests: AsyncIterator[Message], context: Context) -> Message:
+        async for _ in requests:
+            pass
+        return await one(None, context)
+
+    async def many_of_stream(
+        requests: AsyncIterator[Message], context: Context
+    ) -> AsyncIterator[Message]:
+        async for _ in requests:
+            pass
+        async for answer in behaviour(context):
+            yield answer
+
+    handlers: dict[str, Any] = {
+        "UnaryUnary": grpc.unary_unary_rpc_method_handler(one, **codec),
+        "UnaryStream": grpc.unary_stream_rpc_method_handler(many, **codec),
+        "StreamUnary": grpc.stream_unary_rpc_method_handler(one_of_stream, **codec),
+        "StreamStream": grpc.stream_stream_rpc_method_handler(many_of_stream, **codec),
+    }
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, handlers)])
+
+
+@asynccontextmanager
+async def serving(
+    behaviour: Behaviour, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
+) -> AsyncIterator[grpc.aio.Channel]:
+    """Serves a behaviour on a free port and gives a channel to it."""
+    server = GrpcServer("127.0.0.1", 0, interceptors=interceptors)
+    server.add(SERVICE, add_probe, behaviour)
+    await server.start()
+    try:
+        async with create_channel(f"127.0.0.1:{server.port}") as channel:
+            yield channel
+    finally:
+        await server.stop(0)
+
+
+async def call(
+    channel: grpc.aio.Channel,
+    kind: str,
+    request: Message | None = None,
+    received: list[Message] | None = None,
+) -> list[Message]:
+    """Calls and gives all answers; they are in `received` too, also when the call fails."""
+    answers = [] if received is None else received
+    sent = request or text("question")
+    codec: dict[str, Any] = {
+        "request_serializer": Message.SerializeToString,
+        "response_deserializer": Message.FromString,
+    }
+    path = f"/{SERVICE}/{kind}"
+    if kind == "UnaryUnary":
+        answers.append(await channel.unary_unary(path, **codec)(sent, timeout=20))
+    elif kind == "StreamUnary":
+        answers.append(await channel.stream_unary(path, **codec)(iter([sent]), timeout=20))
+    elif kind == "UnaryStream":
+        async for answer in channel.unary_stream(path, **codec)(sent, timeout=20):
+            answers.append(answer)  # those before a failure count
+    else:
+        async for answer in channel.stream_stream(path, **codec)(iter([sent]), timeout=20):
+            answers.append(answer)  # those before a failure count
+    return answers
+
+
+async def failure(
+    channel: grpc.aio.Channel, kind: str = "UnaryUnary", request: Message | None = None
+) -> grpc.aio.AioRpcError:
+    """Calls and gives the error that has to come."""
+    try:
+        await call(channel, kind, request)
+    except grpc.aio.AioRpcError as error:
+        return error
+    raise AssertionError("the call succeeded")

@@ -1,0 +1,182 @@
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from cascada.embedding.v1 import embedding_service_pb2, embedding_service_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from service_core.channel import create_channel
+from service_core.interceptors import ErrorInterceptor
+from service_core.server import BindError, GrpcServer
+from tests.unit.service_core.probe import SERVICE, Context, Message, add_probe, call
+
+EMBEDDING = "cascada.embedding.v1.EmbeddingService"
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Embedding(embedding_service_pb2_grpc.EmbeddingServiceServicer):
+    async def Embed(  # noqa: N802 # the RPC's name
+        self,
+        request: Message,
+        context: Context,  # noqa: ARG002 # the RPC's signature
+    ) -> embedding_service_pb2.EmbedResponse:
+        return embedding_service_pb2.EmbedResponse()
+
+
+async def idle(_: Context) -> AsyncIterator[Message]:
+    yield Message()
+
+
+async def start(port: int = 0) -> GrpcServer:
+    server = GrpcServer("127.0.0.1", port, interceptors=[ErrorInterceptor()])
+    server.add(
+        EMBEDDING,
+        embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server,
+        Embedding(),
+    )
+    server.add(SERVICE, add_probe, idle)
+    await server.start()
+    return server
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[GrpcServer]:
+    server = await start()
+    yield server
+    await server.stop(0)
+
+
+@pytest.fixture
+async def channel(server: GrpcServer) -> AsyncIterator[grpc.aio.Channel]:
+    async with create_channel(f"127.0.0.1:{server.port}") as channel:
+        yield channel
+
+
+async def health(channel: grpc.aio.Channel, service: str) -> int:
+    stub = health_pb2_grpc.HealthStub(channel)
+    answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=20)
+    return int(answer.status)
+
+
+async def test_nothing_serves_until_it_is_ready(channel: grpc.aio.Channel) -> None:
+    for service in ("", EMBEDDING, SERVICE):
+        assert await health(channel, service) == NOT_SERVING
+
+
+async def test_a_service_serves_by_itself_and_the_server_when_all_do(
+    server: GrpcServer, channel: grpc.aio.Channel
+) -> None:
+    await server.set_serving(EMBEDDING)
+    assert await health(channel, EMBEDDING) == SERVING
+    assert await health(channel, "") == NOT_SERVING
+    await server.set_serving(SERVICE)
+    assert await health(channel, "") == SERVING
+    await server.set_serving(EMBEDDING, serving=False)
+    assert await health(channel, "") == NOT_SERVING
+
+
+async def test_a_server_that_refuses_does_not_serve_again(
+    server: GrpcServer, channel: grpc.aio.Channel
+) -> None:
+    await server.set_serving()
+    await server.refuse()
+    await server.set_serving()
+    assert await health(channel, "") == NOT_SERVING
+
+
+async def test_an_unknown_service_cannot_be_set_to_serving(server: GrpcServer) -> None:
+    with pytest.raises(KeyError):
+        await server.set_serving("cascada.Nobody")
+
+
+async def test_reflection_lists_every_service(channel: grpc.aio.Channel) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    request = reflection_pb2.ServerReflectionRequest(list_services="*")
+    async for answer in stub.ServerReflectionInfo(iter([request]), timeout=20):
+        assert {service.name for service in answer.list_services_response.service} == {
+            EMBEDDING,
+            SERVICE,
+            "grpc.health.v1.Health",
+            "grpc.reflection.v1alpha.ServerReflection",
+        }
+
+
+async def test_grpcurl_describes_and_calls_by_reflection(server: GrpcServer) -> None:
+    grpcurl = shutil.which("grpcurl", path=str(Path(sys.executable).parent))
+    assert grpcurl is not None
+    address = f"127.0.0.1:{server.port}"
+
+    async def run(*arguments: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            grpcurl, "-plaintext", *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        out, err = await process.communicate()
+        assert process.returncode == 0, err.decode()
+        return out.decode()
+
+    assert "rpc Embed (" in await run(address, "describe", EMBEDDING)
+    assert json.loads(await run("-d", '{"texts": ["a"]}', address, f"{EMBEDDING}/Embed")) == {}
+
+
+async def test_a_port_that_is_taken_is_an_error_that_names_it(server: GrpcServer) -> None:
+    with pytest.raises(BindError, match=f"Port {server.port} on 127.0.0.1"):
+        await start(server.port)
+
+
+async def test_an_open_health_watch_does_not_hold_the_stop_up(
+    server: GrpcServer, channel: grpc.aio.Channel
+) -> None:
+    await server.set_serving()
+    stub = health_pb2_grpc.HealthStub(channel)
+    watch = stub.Watch(health_pb2.HealthCheckRequest())
+    states = aiter(watch)
+    assert (await anext(states)).status == SERVING
+    # The grace is longer than the limit of a test.
+    await asyncio.wait_for(server.stop(grace=1000), 60)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        while True:
+            assert (await anext(states)).status == NOT_SERVING
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_an_open_reflection_stream_does_not_hold_the_stop_up(
+    server: GrpcServer, channel: grpc.aio.Channel
+) -> None:
+    stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+    stream = stub.ServerReflectionInfo()
+    await stream.write(reflection_pb2.ServerReflectionRequest(list_services="*"))
+    await stream.read()
+    await asyncio.wait_for(server.stop(grace=1000), 60)
+    assert await stream.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_call_that_runs_may_finish_within_the_grace() -> None:
+    running, finish = asyncio.Event(), asyncio.Event()
+
+    async def behaviour(_: Context) -> AsyncIterator[Message]:
+        running.set()
+        await finish.wait()
+        yield Message(texts=["finished"])
+
+    server = GrpcServer("127.0.0.1", 0)
+    server.add(SERVICE, add_probe, behaviour)
+    await server.start()
+    async with create_channel(f"127.0.0.1:{server.port}") as channel:
+        task = asyncio.create_task(call(channel, "UnaryStream"))
+        await running.wait()
+        stop = asyncio.create_task(server.stop(grace=1000))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            while True:
+                await health(channel, "")
+        assert caught.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+        finish.set()
+        assert [answer.texts[0] for answer in await task] == ["finished"]
+        await stop

@@ -1,0 +1,372 @@
+"""How the upstream server answers: well, and in every way that goes wrong in the field.
+
+Each works for `chat`, `stream` and `embeddings` alike, unless its docstring says otherwise;
+`FAULTS` lists those that a client must survive.
+"""
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from tests.upstream.exchange import EVENTS, JSON, Behaviour, Exchange
+from tests.upstream.formats import (
+    DONE,
+    NATIVE_DIMENSIONS,
+    Content,
+    Wish,
+    chunks,
+    completion,
+    embeddings,
+    error_body,
+    event,
+    vector,
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Answers well; `delay` seconds before the first byte of the body's content."""
+
+    content: Content = field(default_factory=Content)
+    delay: float = 0.0
+
+    async def respond(self, exchange: Exchange) -> web.StreamResponse:
+        """Answer."""
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        if exchange.streams:
+            return await exchange.stream(self.frames(exchange))
+        return exchange.json(self.data(exchange))
+
+    def frames(self, exchange: Exchange) -> list[bytes]:
+        """The events of a whole stream."""
+        return chunks(exchange.received.provider, self.content, exchange.received.body)
+
+    def data(self, exchange: Exchange) -> dict[str, Any]:
+        """The JSON of a whole answer."""
+        body = exchange.received.body
+        if exchange.received.operation == "embeddings":
+            return embeddings(body, sent_vectors(exchange))
+        return completion(self.content, str(body["model"]))
+
+
+def sent_vectors(exchange: Exchange) -> list[list[float]]:
+    """The vectors of the texts that were sent, in the length that was asked for."""
+    body = exchange.received.body
+    wanted = body.get("dimensions") or body.get("output_dimension") or NATIVE_DIMENSIONS
+    texts = body.get("input") or body.get("inputs")
+    assert isinstance(texts, list)
+    return [vector(text, wanted) for text in texts]
+
+
+@dataclass(frozen=True)
+class Status:
+    """Refuses with a status and the provider's error body; `{key}` in it is the call's key."""
+
+    status: int
+    message: str = "Something is wrong."
+    code: str = ""
+    kind: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    async def respond(self, exchange: Exchange) -> web.StreamResponse:
+        """Refuse."""
+        received = exchange.received
+        message = self.message.replace("{key}", received.key)
+        data = error_body(received.provider, self.status, message, self.code, self.kind)
+        body = json.dumps(data).encode()
+        return exchange.whole(body, status=self.status, headers=self.headers)
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Answers with exactly this body, whatever was asked."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    async def respond(self, exchange: Exchange) -> web.StreamResponse:
+        """Answer."""
+        return exchange.whole(
+            self.body, status=self.status, content_type=self.content_type, headers=self.headers
+        )
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """Redirects to `location`."""
+
+    location: str = "http://127.0.0.1:9/elsewhere"
+    status: int = 307
+
+    async def respond(self, exchange: Exchange) -> web.StreamResponse:
+        """Redirect."""
+        return exchange.whole(b"", status=self.status, headers={"Location": self.location})
+
+
+@dataclass(frozen=True)
+class Reset:
+    """Resets the connection before any header."""
+
+    async def respond(self, exchange: Exchange) -> web.StreamResponse:
+        """Reset."""
+        exchange.reset()
+        return web.Response()
+
+
+@dataclass(frozen=True)
+class Silence:
+    """Accepts the request and says nothing; with `headers`, not after the headers either."""
+
+    headers: bool = False
+
+    async def respond(self, exchange: Exchange) -> web.StreamResponse:
+        """Wait for the client to go."""
+        if self.headers:
+            await exchange.begin(content_type=EVENTS if exchange.streams else JSON)
+        await exchange.wait_until_left()
+        return web.Response()
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Answers well up to a point, and then does what `then` says.
+
+    `reset`: the connection is reset; `end`: the body ends as if it were whole (a unary one before
+    its announced length); `stall`: silence; `malformed`: something that is not JSON; `oversized`:
+    data without end; `error`: an error object. `after` counts events of a stream, the role first.
+    """
+
+    then: str
+    after: int = 3
+    error: Mapping[str, Any] = field(
+        default_factory=lambda: {"message": "The server had an error.", "type": "server_error"}
+    )
+
+    async def respond(self, exchange: Exchange) -> web.StreamResponse:
+        """Answer up to the point."""
+        answer = Answer()
+        if exchange.streams:
+            response = await exchange.begin()
+            for frame in answer.frames(exchange)[: self.after]:
+                await response.write(frame)
+        elif self.then in ("malformed", "error"):
+            return exchange.whole(
+                b'{"id": "chatcmpl-1", "choices": [{'
+                if self.then == "malformed"
+                else json.dumps({"error": dict(self.error)}).encode()
+            )
+        else:
+            body = json.dumps(answer.data(exchange)).encode()
+            response = await exchange.begin(content_type=JSON, length=len(body) + 1_000_000_000)
+            await response.write(body[: len(body) // 2])
+        return await self._break(exchange, response)
+
+    async def _break(self, exchange: Exchange, response: web.StreamResponse) -> web.StreamResponse:
+        if self.then == "stall":
+            await exchange.wait_until_left()
+        elif self.then == "malformed":
+            await response.write(b'data: {"choices": [{"delta": \n\n')
+            await exchange.wait_until_left()
+        elif self.then == "error":
+            await response.write(event({"error": dict(self.error)}, "error"))
+            await exchange.wait_until_left()
+        elif self.then == "oversized":
+            await response.write(b"data: ")
+            while True:
+                await response.write(b"x" * 1_048_576)
+        elif self.then == "reset":
+            await asyncio.sleep(0.01)  # a reset overtakes what was not yet read
+            exchange.reset()
+        elif exchange.streams:
+            await response.write_eof()
+        else:
+            exchange.raw(b"")
+        return response
+
+
+@dataclass(frozen=True)
+class Unended:
+    """Streams everything but `[DONE]`; answers well in one piece.
+
+    `usage`: whether the usage comes; `hold`: whether the connection then stays open in silence.
+    """
+
+    usage: bool = True
+    hold: bool = False
+
+    async def respond(self, exchange: Exchange) -> web.StreamResponse:
+        """Stream without the end."""
+        answer = Answer()
+        if not exchange.streams:
+            return await answer.respond(exchange)
+        frames = [frame for frame in answer.frames(exchange) if frame != DONE]
+        if not self.usage:
+            frames = [frame for frame in frames if b'"choices": []' not in frame]
+        response = await exchange.begin()
+        for frame in frames:
+            await response.write(frame)
+        if self.hold:
+            await exchange.wait_until_left()
+        await response.write_eof()
+        return response
+
+
+@dataclass(frozen=True)
+class WrongType:
+    """Answers well, under the content type of a web page."""
+
+    async def respond(self, exchange: Exchange) -> web.StreamResponse:
+        """Answer."""
+        answer = Answer()
+        if exchange.streams:
+            body = b"".join(answer.frames(exchange))
+        else:
+            body = json.dumps(answer.data(exchange)).encode()
+        return exchange.whole(body, content_type="text/html")
+
+
+@dataclass(frozen=True)
+class OldHttp:
+    """Answers in HTTP/1.0, where the end of the connection is the end of the body; maybe `cut`."""
+
+    cut: bool = False
+
+    async def respond(self, exchange: Exchange) -> web.StreamResponse:
+        """Answer and close."""
+        answer = Answer()
+        if exchange.streams:
+            kind, pieces = EVENTS, answer.frames(exchange)
+        else:
+            text = json.dumps(answer.data(exchange)).encode()
+            kind, pieces = JSON, [text[: len(text) // 2], text[len(text) // 2 :]]
+        if self.cut:
+            pieces = pieces[: len(pieces) // 2]
+        head = f"HTTP/1.0 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n"
+        return exchange.raw(head.encode() + b"".join(pieces))
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Answers embeddings after `change` has been at the entries of `data`; chat it answers well."""
+
+    change: Callable[[list[dict[str, Any]]], object]
+    floats: bool = False
+    """Whether to ignore the encoding that was asked for."""
+
+    async def respond(self, exchange: Exchange) -> web.StreamResponse:
+        """Answer."""
+        if exchange.received.operation != "embeddings":
+            return await Answer().respond(exchange)
+        body = dict(exchange.received.body)
+        if self.floats:
+            body.pop("encoding_format", None)
+        answer = embeddings(body, sent_vectors(exchange))
+        self.change(answer["data"])
+        return exchange.json(answer)
+
+
+def with_value(value: float) -> Vectors:
+    """Put `value` into the last vector; written as a list of numbers."""
+
+    def change(data: list[dict[str, Any]]) -> None:
+        data[-1]["embedding"][0] = value
+
+    return Vectors(change, floats=True)
+
+
+def zeroed(data: list[dict[str, Any]]) -> None:
+    """Make the last vector one of zeros."""
+    data[-1]["embedding"] = [0.0] * NATIVE_DIMENSIONS
+
+
+def shortened(data: list[dict[str, Any]]) -> None:
+    """Take a number from the last vector."""
+    data[-1]["embedding"] = vector("short", NATIVE_DIMENSIONS - 1)
+
+
+def doubled(data: list[dict[str, Any]]) -> None:
+    """Give the first index twice."""
+    data[-1]["index"] = data[0]["index"]
+
+
+SAME_IDS = Answer(
+    Content(
+        pieces=(),
+        tool_calls=(Wish("call_1", "look", '{"a": 1}'), Wish("call_1", "look", '{"a": 2}')),
+        finish_reason="tool_calls",
+    )
+)
+"""Two tool calls that share an id."""
+
+
+def _list(*behaviours: tuple[str, Behaviour]) -> Mapping[str, Behaviour]:
+    return dict(behaviours)
+
+
+CHAT_FAULTS = _list(
+    ("429 with Retry-After", Status(429, headers={"Retry-After": "1"})),
+    ("429 without Retry-After", Status(429)),
+    ("500", Status(500)),
+    ("503 with Retry-After", Status(503, headers={"Retry-After": "1"})),
+    ("408", Status(408)),
+    ("400", Status(400)),
+    ("401 with the key echoed", Status(401, "Incorrect API key provided: {key}.")),
+    ("404", Status(404, code="model_not_found")),
+    ("redirect", Redirect()),
+    ("reset before headers", Reset()),
+    ("silence", Silence()),
+    ("silence after headers", Silence(headers=True)),
+    ("slow first token", Answer(delay=0.3)),
+    ("cut", Broken("reset")),
+    ("end without a finish", Broken("end")),
+    ("stall", Broken("stall")),
+    ("malformed chunk", Broken("malformed")),
+    ("oversized chunk", Broken("oversized")),
+    ("error in mid-stream", Broken("error")),
+    ("wrong content type", WrongType()),
+    ("missing [DONE]", Unended()),
+    ("missing [DONE], held open", Unended(hold=True)),
+    ("duplicate ids", SAME_IDS),
+    ("HTTP/1.0 close", OldHttp()),
+    ("HTTP/1.0 cut", OldHttp(cut=True)),
+)
+"""What chat must survive; the last of them end in a whole answer."""
+
+VECTOR_FAULTS = _list(
+    ("a vector is missing", Vectors(lambda data: data.pop())),
+    ("a vector too many", Vectors(lambda data: data.append({**data[0], "index": len(data)}))),
+    ("a vector is short", Vectors(shortened)),
+    ("a vector is of zeros", Vectors(zeroed)),
+    ("an index comes twice", Vectors(doubled)),
+    ("NaN in a vector", with_value(math.nan)),
+    ("infinity in a vector", with_value(math.inf)),
+    ("too large for float32", with_value(1e300)),
+    ("a vector is a word", Vectors(lambda data: data[-1].update(embedding="no base64!"))),
+    ("a vector is null", Vectors(lambda data: data[-1].update(embedding=None))),
+    ("no vectors", Vectors(lambda data: data.clear())),
+)
+"""What embeddings must refuse, beside what they share with chat."""
+
+FAULTS: Mapping[str, Behaviour] = {**CHAT_FAULTS, **VECTOR_FAULTS}
+
+
+@dataclass
+class Flapping:
+    """Goes through `behaviours` again and again, one a request."""
+
+    behaviours: Sequence[Behaviour]
+    _next: int = 0
+
+    async def respond(self, exchange: Exchange) -> web.StreamResponse:
+        """Answer with the next."""
+        behaviour = self.behaviours[self._next % len(self.behaviours)]
+        self._next += 1
+        return await behaviour.respond(exchange)
