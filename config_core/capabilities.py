@@ -222,6 +222,9 @@ _JSON_TYPES: Mapping[str, tuple[type, ...]] = {
 _SUSPICIOUS_NAME = re.compile(
     r"key|token|secret|password|credential|auth|url|uri|host|header|proxy|endpoint|cookie", re.I
 )
+_CREDENTIAL_NAME = re.compile(
+    r"api[-_ ]?key|access[-_ ]?token|secret|password|credential|authorization|bearer", re.I
+)
 
 
 def option_problem(provider_name: str, option: str, value: Any) -> str | None:
@@ -241,6 +244,17 @@ def option_problem(provider_name: str, option: str, value: Any) -> str | None:
         return f"is not an option of {provider}: take one of {', '.join(sorted(known)) or 'none'}"
     if not isinstance(value, _JSON_TYPES[kind]) or (kind == "number" and isinstance(value, bool)):
         return f"must be a {kind}"
-    if isinstance(value, str) and "://" in value:
-        return "must not be an address"
+    return _smell(value)
+
+
+def _smell(value: Any) -> str | None:
+    """What a value, or anything inside it, carries that no option may."""
+    if isinstance(value, str):
+        return "must not be an address" if "://" in value else None
+    if isinstance(value, Mapping):
+        if any(_CREDENTIAL_NAME.search(name) for name in value):
+            return "must not hold a credential"
+        value = list(value.values())
+    if isinstance(value, list):
+        return next((why for why in map(_smell, value) if why is not None), None)
     return None

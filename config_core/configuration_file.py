@@ -20,6 +20,7 @@ from config_core.model_configuration import (
     CONNECTION_FIELDS,
     FrozenModel,
     ModelConfiguration,
+    ModelProvider,
     Provider,
     ReferenceName,
 )
@@ -72,6 +73,10 @@ class SecretEntry(FrozenModel):
     def serves(self, tenant: str) -> bool:
         """Whether the tenant may use it."""
         return tenant in self.tenants or ANY_TENANT in self.tenants
+
+    def is_own(self, tenant: str) -> bool:
+        """Whether it is this tenant's alone."""
+        return self.tenants == (tenant,) and tenant != ANY_TENANT
 
 
 class CredentialEntry(FrozenModel):
@@ -133,6 +138,9 @@ def read(path: Path) -> tuple[ConfigurationFile, str]:
         raise ConfigurationFileError(str(path), [("", "is not UTF-8 text")]) from None
     except _DuplicateKeyError as error:
         raise ConfigurationFileError(str(path), [(error.key, "stands twice")]) from None
+    except (RecursionError, ValueError):
+        why = "is nested too deeply or holds a number of too many digits"
+        raise ConfigurationFileError(str(path), [("", why)]) from None
     return parse(raw, str(path)), version_of(raw)
 
 
@@ -199,6 +207,10 @@ def _contradictions(document: ConfigurationFile) -> Iterator[tuple[str, str]]:
             yield from _credential_problems(document, name, target, credential)
     for place, layer in layers:
         yield from layer_problems(layer, document, place)
+    for name, entry in document.endpoints.items():
+        if name in set(ModelProvider) and name != entry.provider:
+            # What is registered under that name would be sent to both.
+            yield f"endpoints.{name}", f"is named like a provider, but belongs to {entry.provider}"
     for name, secret in document.secrets.items():
         if secret.endpoint is not None:
             endpoint = document.endpoints.get(secret.endpoint)
@@ -247,8 +259,13 @@ def layer_problems(
                 yield f"{place}.{kind}_endpoint", "is not registered under endpoints"
             elif provider is not None and provider is not entry.provider:
                 yield f"{place}.{kind}_provider", f"the endpoint belongs to {entry.provider}"
-        if reference is not None and reference not in document.secrets:
-            yield f"{place}.{kind}_secret_ref", "is not registered under secrets"
+        if reference is not None:
+            secret = document.secrets.get(reference)
+            implied = document.endpoints[endpoint].provider if endpoint in document.endpoints else None
+            if secret is None:
+                yield f"{place}.{kind}_secret_ref", "is not registered under secrets"
+            elif secret.endpoint != endpoint or secret.provider is not (implied or provider):
+                yield f"{place}.{kind}_secret_ref", "is registered for another provider or endpoint"
     for name, options in (layer.provider_configs or {}).items():
         for option, value in options.items():
             problem = option_problem(name, option, value)
@@ -258,5 +275,11 @@ def layer_problems(
         where = f"{place}.fallbacks.alternatives.{index}"
         if fallback.provider is None and fallback.endpoint is None:
             yield where, "needs a provider or an endpoint"
-        if fallback.endpoint is not None and fallback.endpoint not in document.endpoints:
-            yield f"{where}.endpoint", "is not registered under endpoints"
+        if fallback.endpoint is not None:
+            registered = document.endpoints.get(fallback.endpoint)
+            if registered is None:
+                yield f"{where}.endpoint", "is not registered under endpoints"
+            elif fallback.provider not in (None, registered.provider):
+                yield f"{where}.provider", f"the endpoint belongs to {registered.provider}"
+        if fallback.api_key is not None and fallback.secret_ref is not None:
+            yield f"{where}.secret_ref", "give either api_key or secret_ref"

@@ -143,6 +143,9 @@ def provenance_to_wire(forwarded: Forwarded) -> provenance_pb2.Provenance:
     layers: dict[Source, provenance_pb2.ProvenanceLayer] = {}
     for name, source in forwarded.provenance.fields.items():
         _layer(message, layers, source).fields.append(_NUMBER_BY_NAME[name])
+    for name, sources in forwarded.provenance.beneath.items():
+        for source in sorted(sources):
+            _layer(message, layers, source).fields.append(_NUMBER_BY_NAME[name])
     for option, source in forwarded.provenance.options.items():
         _layer(message, layers, source).options.append(option)
     for connection in forwarded.connections:
@@ -194,7 +197,7 @@ def _layer(
 
 
 def _provenance_from_wire(message: provenance_pb2.Provenance) -> Provenance:
-    fields: dict[str, Source] = {}
+    found: dict[str, set[Source]] = {}
     options: dict[str, Source] = {}
     for layer in message.layers:
         try:
@@ -203,10 +206,16 @@ def _provenance_from_wire(message: provenance_pb2.Provenance) -> Provenance:
             continue  # a source unknown here counts as the request's
         for number in layer.fields:
             if number in _NAME_BY_NUMBER:
-                fields[_NAME_BY_NUMBER[number]] = source
+                found.setdefault(_NAME_BY_NUMBER[number], set()).add(source)
         for option in layer.options:
             options[option] = source
-    return Provenance(fields, options)
+    fields = {name: min(sources) for name, sources in found.items()}
+    beneath = {
+        name: frozenset(sources - {fields[name]})
+        for name, sources in found.items()
+        if len(sources) > 1
+    }
+    return Provenance(fields, options, beneath)
 
 
 def _connection_from_wire(message: provenance_pb2.ForwardedConnection) -> ForwardedConnection:
@@ -218,12 +227,18 @@ def _connection_from_wire(message: provenance_pb2.ForwardedConnection) -> Forwar
         endpoint=message.endpoint,
         base_url=message.base_url,
         private=message.private,
-        source=Source(message.source) if message.source else Source.REQUEST,
+        source=_connection_source(message.source),
         api_key=SecretStr(message.api_key) if message.HasField("api_key") else None,
         space=message.space,
         secret_ref=message.secret_ref,
         tenants_own=message.tenants_own,
     )
+
+
+def _connection_source(number: int) -> Source:
+    """The source of a credential; LOCKED, which is never believed, and what is unknown count as FILE."""
+    known = number in set(Source) and number != Source.LOCKED
+    return Source(number) if known else Source.FILE
 
 
 def _preferences_from_wire(message: model_preferences_pb2.ModelPreferences) -> Preferences:

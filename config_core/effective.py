@@ -23,6 +23,8 @@ class DroppedOption:
     field: str
     source: Source
     reason: str
+    value: Any = None
+    """What the layer had set, for the next hop to drop as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,8 @@ class EffectiveConfiguration:
     """What the layer that decided the connection says of its credential."""
     fallbacks: Fallbacks | None = None
     """The alternatives with their keys, for the next hop; `values` has them without."""
-    stated: Mapping[str, Source] = field(default_factory=dict)
-    """Where a higher layer restates a value, that layer: what the next hop has to be told."""
+    stated: Source = Source.DEFAULT
+    """The highest layer that names the provider, be it only to restate it."""
 
     @property
     def primary(self) -> Target:
@@ -133,8 +135,10 @@ def _canonical(value: Any) -> Any:
             ],
             "fallback_on": sorted(value.fallback_on),
         }
-    if isinstance(value, float):
-        return float(value) + 0.0
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # a Struct does not tell 1 from 1.0
+    if isinstance(value, list):
+        return [_canonical(entry) for entry in value]
     if isinstance(value, Mapping):
         return {key: _canonical(entry) for key, entry in value.items()}
     return value

@@ -46,7 +46,7 @@ def lock_violations(
             continue
         yield from _connection_lock(kind, layer, locks, registry)
         for name, locked in locks.items():
-            mine = name.startswith(kind) or (kind == "chat" and not name.startswith("embedding"))
+            mine = name.startswith(kind) or not name.startswith(("chat", "embedding"))
             if name in CONNECTION_FIELDS[kind] or not mine or name not in layer.fields:
                 continue
             if name == "provider_configs":
@@ -77,9 +77,10 @@ def _connection_lock(
             yield violation(layer.source, endpoint_field, rule, what)
     if provider is not None and provider is not fixed_provider:
         yield violation(layer.source, provider_field, rule, what)
-    if fixed_endpoint is not None or key_field in locks or reference_field in locks:
+    fixed_credential = key_field in locks or reference_field in locks
+    if fixed_endpoint is not None or fixed_credential:
         for name in (key_field, reference_field):
-            if name in layer.fields and (endpoint is None or endpoint != fixed_endpoint):
+            if name in layer.fields and (fixed_credential or endpoint != fixed_endpoint):
                 yield violation(layer.source, name, rule, "belongs to a connection that is fixed")
 
 

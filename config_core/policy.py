@@ -1,11 +1,17 @@
 """The operator's policy: locks that supply a value, bounds that only limit one."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from config_core.model_configuration import FrozenModel, ModelConfiguration, set_fields
+from config_core.model_configuration import (
+    CONNECTION_FIELDS,
+    FrozenModel,
+    ModelConfiguration,
+    Number,
+    set_fields,
+)
 
 BoundedField = Literal[
     "temperature",
@@ -24,8 +30,8 @@ BoundedField = Literal[
 class Bound(FrozenModel):
     """The range that a value must stay in; both ends belong to it."""
 
-    min: float | None = None
-    max: float | None = None
+    min: Number | None = None
+    max: Number | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -74,7 +80,7 @@ class Policy(FrozenModel):
             bounds[name] = bound.tighten(bounds[name]) if name in bounds else bound
         return Policy(
             locks=ModelConfiguration.model_construct(
-                **{**set_fields(general.locks), **set_fields(self.locks)}
+                **_locks_over(set_fields(self.locks), set_fields(general.locks))
             ),
             bounds=bounds,
             operator_fallback=(
@@ -83,3 +89,21 @@ class Policy(FrozenModel):
                 else self.operator_fallback
             ),
         )
+
+
+def _locks_over(own: dict[str, Any], general: dict[str, Any]) -> dict[str, Any]:
+    """The locks of both; a connection that the own ones fix replaces the general one whole."""
+    beneath = dict(general)
+    for kind, names in CONNECTION_FIELDS.items():
+        if not any(name in own for name in names):
+            continue
+        provider_field, *others = names
+        provider = own.get(provider_field)
+        same = provider is not None and provider is general.get(provider_field)
+        if same and not any(name in own for name in others):
+            continue  # it restates the general one's provider
+        dependent = () if same else (f"{kind}_model", f"{kind}_dimensions")
+        fallbacks = ("fallbacks",) if kind == "chat" else ()
+        for name in (*names, *dependent, *fallbacks):
+            beneath.pop(name, None)
+    return {**beneath, **own}

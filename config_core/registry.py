@@ -13,7 +13,12 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from config_core.configuration_file import ConfigurationFile, EndpointEntry, SecretOrigin
+from config_core.configuration_file import (
+    ConfigurationFile,
+    EndpointEntry,
+    SecretEntry,
+    SecretOrigin,
+)
 from config_core.connection import PUBLIC_BASE_URL, Connection, Credential, Owner
 from config_core.errors import (
     CascadaError,
@@ -81,12 +86,14 @@ class Registry:
             return Connection(place.provider, "", "", False, claim.source, keyless=True), None
         reference = claim.reference or ""
         sent = None if claim.key is not None else self._forwarded.get((place, reference))
-        if sent is not None:
+        if sent is not None and not self._own_outranks(place, claim, sent):
             return self._as_sent(place, claim, sent), None
         credential, problem = self._credential(kind, place, claim)
         entry = self._entry(place)
         if entry is not None:
             base_url, private = entry.base_url, entry.private
+        elif place.endpoint:
+            base_url, private = self._sent_address(place)
         else:
             base_url, private = self._own_service(place.provider, credential)
         connection = Connection(
@@ -96,7 +103,7 @@ class Registry:
             private=private,
             source=claim.source,
             credential=credential,
-            space=(entry.space or place.endpoint) if entry and place.endpoint else "",
+            space=(entry and entry.space) or place.endpoint,
             keyless=place.provider is ModelProvider.LOCAL or (entry is not None and entry.keyless),
         )
         return connection, None if connection.keyless else problem
@@ -105,6 +112,10 @@ class Registry:
         """The registered endpoint; for the provider's own service, the one that replaces it."""
         entry = self._document.endpoints.get(place.endpoint or place.provider)
         return entry if entry is not None and entry.provider is place.provider else None
+
+    def _replaces_environment(self, place: Place) -> bool:
+        """Whether the file has this provider's own service, and so replaces the environment's whole."""
+        return not place.endpoint and self._entry(place) is not None
 
     def _own_service(
         self, provider: ModelProvider, credential: Credential | None
@@ -119,12 +130,28 @@ class Registry:
             return variables.base_url, True
         return PUBLIC_BASE_URL.get(provider, ""), False
 
+    def _own_outranks(self, place: Place, claim: Claim, sent: ForwardedConnection) -> bool:
+        """Whether the tenant has a credential of its own here, and what was sent is the operator's."""
+        return claim.reference is None and not sent.tenants_own and self._has_own(place)
+
+    def _has_own(self, place: Place) -> bool:
+        """Whether the tenant has a credential of its own for this place, which is never bypassed."""
+        _, _, owner = next(self._registered(place), (None, None, Owner.OPERATOR))
+        return owner is Owner.TENANT
+
+    def _sent_address(self, place: Place) -> tuple[str, bool]:
+        """The address of an endpoint that only the sender has registered."""
+        for known, sent in self._forwarded.items():
+            if known[0] == place:
+                return sent.base_url, sent.private
+        return "", False
+
     def _as_sent(self, place: Place, claim: Claim, sent: ForwardedConnection) -> Connection:
         owner = Owner.TENANT if sent.tenants_own else Owner.OPERATOR
         return Connection(
             provider=place.provider,
             endpoint=place.endpoint,
-            base_url=sent.base_url,
+            base_url=sent.base_url or PUBLIC_BASE_URL.get(place.provider, ""),
             private=sent.private,
             source=claim.source,
             credential=(
@@ -132,13 +159,16 @@ class Registry:
                 if sent.api_key is not None
                 else None
             ),
-            space=sent.space,
+            space=sent.space or place.endpoint,
             keyless=sent.api_key is None,
         )
 
     def _credential(
         self, kind: ConnectionKind, place: Place, claim: Claim
     ) -> tuple[Credential | None, CascadaError | None]:
+        replaced = claim.source is Source.ENVIRONMENT and self._replaces_environment(place)
+        if replaced or (claim.source > Source.TENANT and self._has_own(place)):
+            claim = Claim(claim.source)
         if claim.key is not None:
             return Credential(claim.key, claim.source, _owner_of_layer(claim.source)), None
         if claim.reference is not None:
@@ -158,13 +188,10 @@ class Registry:
     ) -> tuple[Credential | None, CascadaError | None]:
         entry = self._document.secrets.get(reference)
         if (
-            entry is None
-            or entry.provider is not place.provider
-            or (entry.endpoint or "") != place.endpoint
-            or not entry.serves(self._tenant)
+            entry is None or not _fits(entry, place) or not entry.serves(self._tenant)
         ):
             return None, _unknown_secret(kind, reference)
-        owner = Owner.TENANT if entry.tenants == (self._tenant,) else Owner.OPERATOR
+        owner = Owner.TENANT if entry.is_own(self._tenant) else Owner.OPERATOR
         try:
             return Credential(self._secrets.read(entry.origin), source, owner, reference), None
         except SecretUnavailableError:
@@ -182,14 +209,20 @@ class Registry:
             elif given is not None and given.secret_ref is not None:
                 yield self._document.secrets[given.secret_ref].origin, Source.TENANT, Owner.TENANT
             yield from self._of_layer(profile.model_configuration, place, Source.TENANT)
+        secrets = [
+            secret
+            for secret in self._document.secrets.values()
+            if _fits(secret, place) and secret.serves(self._tenant)
+        ]
+        for secret in secrets:
+            if secret.is_own(self._tenant):
+                yield secret.origin, Source.FILE, Owner.TENANT
         yield from self._of_layer(self._document.defaults, place, Source.FILE)
-        for secret in self._document.secrets.values():
-            fits = secret.provider is place.provider and (secret.endpoint or "") == place.endpoint
-            if fits and secret.serves(self._tenant):
-                own = secret.tenants == (self._tenant,)
-                yield secret.origin, Source.FILE, Owner.TENANT if own else Owner.OPERATOR
-        if not place.endpoint and self._entry(place) is not None:
-            return  # the file replaces the environment's connection whole
+        for secret in secrets:
+            if not secret.is_own(self._tenant):
+                yield secret.origin, Source.FILE, Owner.OPERATOR
+        if self._replaces_environment(place):
+            return
         yield from self._of_layer(self._environment.configuration, place, Source.ENVIRONMENT)
         variables = self._environment.connections.get(place.provider)
         if not place.endpoint and variables is not None and variables.api_key is not None:
@@ -200,7 +233,9 @@ class Registry:
     ) -> Iterator[tuple[SecretStr | SecretOrigin, Source, Owner]]:
         for kind in ("chat", "embedding"):
             endpoint = getattr(layer, f"{kind}_endpoint") or ""
-            provider = getattr(layer, f"{kind}_provider") or self.provider_of(endpoint)
+            provider = getattr(layer, f"{kind}_provider") or (
+                self.provider_of(endpoint) if endpoint else None
+            )
             if (provider, endpoint) != (place.provider, place.endpoint):
                 continue
             key = getattr(layer, f"{kind}_api_key")
@@ -209,8 +244,13 @@ class Registry:
                 yield key, source, _owner_of_layer(source)
             elif reference is not None and reference in self._document.secrets:
                 secret = self._document.secrets[reference]
-                if secret.provider is place.provider and secret.serves(self._tenant):
+                if _fits(secret, place) and secret.serves(self._tenant):
                     yield secret.origin, source, _owner_of_layer(source)
+
+
+def _fits(secret: SecretEntry, place: Place) -> bool:
+    """Whether the secret is registered for exactly this provider and endpoint."""
+    return secret.provider is place.provider and (secret.endpoint or "") == place.endpoint
 
 
 def _owner_of_layer(source: Source) -> Owner:

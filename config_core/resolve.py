@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from config_core.effective import DroppedOption, EffectiveConfiguration
+from config_core.effective import DroppedOption, EffectiveConfiguration, Target
 from config_core.errors import (
     CapabilityUnsupportedError,
     CascadaError,
@@ -115,7 +115,8 @@ def resolve(
                 decision, dimensions=dimensions, dimensions_source=Source.DEFAULT
             )
     _add_decision(kind, decision, values, sources)
-    _add_options(targets[0].connection.provider, targets[0].provider_options, options, values, sources)
+    for target in targets:
+        _add_options(target, options, values, sources)
     effective = EffectiveConfiguration(
         kind=kind,
         values=ModelConfiguration.model_construct(**values),
@@ -126,8 +127,7 @@ def resolve(
         snapshot_version=snapshot_version,
         claim=decision.claim,
         fallbacks=decision.fallbacks,
-        # A reference has to travel beside the provider that it belongs to.
-        stated={} if decision.claim.reference else {f"{kind}_provider": decision.stated},
+        stated=decision.stated,
     )
     return Resolution(effective, tuple(found))
 
@@ -186,13 +186,10 @@ def _without_keys(fallbacks: Fallbacks) -> Fallbacks:
 
 
 def _add_options(
-    provider: str,
-    taken: Mapping[str, Any],
-    options: Options,
-    values: dict[str, Any],
-    sources: dict[str, Source],
+    target: Target, options: Options, values: dict[str, Any], sources: dict[str, Source]
 ) -> None:
+    provider, taken = target.connection.provider, target.provider_options
     if taken:
-        values["provider_configs"] = {provider: dict(taken)}
+        values.setdefault("provider_configs", {})[provider] = dict(taken)
         for name in taken:
             sources[f"provider_configs.{provider}.{name}"] = options.provider[provider][name][1]

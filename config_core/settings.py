@@ -43,6 +43,10 @@ class Settings(EnvironmentModel):
     """Whether keys may travel over unencrypted connections that are not loopback."""
     local_chat_model_path: Path | None = None
     """A GGUF file to serve as the local chat model instead of the bundled one."""
+    max_context_tokens: Annotated[int, Field(ge=512)] = 8000
+    """The most tokens of a prompt to a provider, passages included, by estimate."""
+    nothing_found_answer: str = "The documents hold nothing about this question."
+    """The answer where retrieval finds no passage."""
     log_level: str = Field(default="info", pattern="^(?i:debug|info|warning|error)$")
     """debug, info, warning or error."""
     grace_seconds: Annotated[float, Field(ge=0, le=600)] = 20.0

@@ -77,7 +77,7 @@ def _primary(
     taken, refused = _split(place, decision.model, options)
     explicit = {name: why for name, why in refused.items() if options.sources[name] in _EXPLICIT}
     dropped.extend(
-        DroppedOption(name, options.sources[name], why)
+        DroppedOption(name, options.sources[name], why, options.values[name])
         for name, why in refused.items()
         if name not in explicit
     )
@@ -230,7 +230,7 @@ def embedding_target(
             if source in (*_EXPLICIT, Source.COLLECTION):
                 violations.append(_unsupported(path, why, place, model, "dimensions"))
             else:
-                dropped.append(DroppedOption("embedding_dimensions", source, why))
+                dropped.append(DroppedOption("embedding_dimensions", source, why, asked))
                 asked = known.dimensions
     target = Target(
         connection=connection,

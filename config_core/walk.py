@@ -88,9 +88,9 @@ def _decide(
             )
             return current
         provider = implied
-    elif key is None and reference is None and provider is current.place.provider:
-        return replace(current, stated=layer.source)
     assert provider is not None
+    if key is None and reference is None and _restates(layer, provider, endpoint, current.place):
+        return replace(current, stated=layer.source)
     decided = Decision(
         place=Place(provider, endpoint or ""),
         claim=Claim(layer.source, key, reference),
@@ -109,6 +109,17 @@ def _decide(
             dimensions_source=Source.DEFAULT,
         )
     return decided
+
+
+def _restates(layer: Layer, provider: ModelProvider, endpoint: str | None, place: Place) -> bool:
+    """Whether a layer without a credential only says again what was inherited."""
+    if endpoint is not None:
+        # Who brought a credential for the endpoint that the operator fixed has kept to the lock.
+        return layer.source is Source.LOCKED and Place(provider, endpoint) == place
+    if layer.source is Source.COLLECTION:
+        # A space without an endpoint is that of the provider's own service, not of what is inherited.
+        return Place(provider) == place
+    return provider is place.provider
 
 
 def _depend(kind: ConnectionKind, current: Decision, layer: Layer) -> Decision:

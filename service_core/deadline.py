@@ -67,7 +67,8 @@ class Deadline:
         """Ends the block at the deadline with BudgetSpentError.
 
         A TimeoutError that the block raises by itself, and a cancellation from outside, pass
-        unchanged.
+        unchanged. The block of an async generator must not yield: the deadline would strike whoever
+        reads from it. Put each `anext` into a block of its own.
         """
         if self.expired:
             raise _spent()

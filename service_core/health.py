@@ -1,23 +1,30 @@
 """Health per service, and of the whole server under the empty name."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
-from grpc_health.v1 import health, health_pb2
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+_Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class Health(health.aio.HealthServicer):
-    """NOT_SERVING until told otherwise; the whole serves when each of its services does."""
+class Health(health_pb2_grpc.HealthServicer):
+    """NOT_SERVING until told otherwise; the whole serves when each of its services does.
+
+    The stock servicer has no way to end its watches, and a watch that is cancelled while it writes
+    can hold the server up for the whole grace.
+    """
 
     def __init__(self, services: Iterable[str]) -> None:
-        super().__init__()
         self._serving = dict.fromkeys(services, False)
+        self._refusing = False
+        self._ended = False
+        self._changed = asyncio.Event()
 
-    async def publish(self) -> None:
-        """Makes the services known; called once, before the server starts."""
-        await self._announce()
-
-    async def set_serving(self, service: str | None = None, *, serving: bool = True) -> None:
-        """Sets one service, or all, to SERVING or NOT_SERVING. After `shut_down` it does nothing.
+    def set_serving(self, service: str | None = None, *, serving: bool = True) -> None:
+        """Sets one service, or all, to SERVING or NOT_SERVING. After `refuse` it changes nothing.
 
         Raises:
             KeyError: The server has no such service.
@@ -26,17 +33,54 @@ class Health(health.aio.HealthServicer):
             if name not in self._serving:
                 raise KeyError(name)
             self._serving[name] = serving
-        await self._announce()
+        self._announce()
 
-    async def shut_down(self) -> None:
+    def refuse(self) -> None:
         """Sets everything to NOT_SERVING for good."""
-        await self.enter_graceful_shutdown()
+        self._refusing = True
+        self._announce()
 
-    async def _announce(self) -> None:
-        for name, serving in {**self._serving, "": all(self._serving.values())}.items():
-            await self.set(
-                name,
-                health_pb2.HealthCheckResponse.SERVING
-                if serving
-                else health_pb2.HealthCheckResponse.NOT_SERVING,
-            )
+    def end_watches(self) -> None:
+        """Lets every watch tell the last state and end."""
+        self._ended = True
+        self._announce()
+
+    async def Check(  # noqa: N802 # the RPC's name
+        self, request: health_pb2.HealthCheckRequest, context: _Context
+    ) -> health_pb2.HealthCheckResponse:
+        """Tells the state of a service; an unknown one is NOT_FOUND."""
+        if self._is_unknown(request.service):
+            await context.abort(grpc.StatusCode.NOT_FOUND, "The server has no such service.")
+        return self._state(request.service)
+
+    async def Watch(  # noqa: N802 # the RPC's name
+        self, request: health_pb2.HealthCheckRequest, context: _Context
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """Tells the state of a service, and each change of it, until the server drains."""
+        told = None
+        while True:
+            changed = self._changed
+            state = self._state(request.service)
+            if state != told:
+                yield state
+                told = state
+            elif self._ended:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
+            else:
+                await changed.wait()
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _is_unknown(self, service: str) -> bool:
+        return bool(service) and service not in self._serving
+
+    def _state(self, service: str) -> health_pb2.HealthCheckResponse:
+        states = health_pb2.HealthCheckResponse
+        if self._is_unknown(service):
+            return states(status=states.SERVICE_UNKNOWN)
+        serving = self._serving[service] if service else all(self._serving.values())
+        return states(
+            status=states.SERVING if serving and not self._refusing else states.NOT_SERVING
+        )

@@ -21,8 +21,8 @@ _SENSITIVE_NAME = re.compile(
     re.IGNORECASE,
 )
 
-# The first group of each is kept, the rest is masked. None may take longer than in proportion to the
-# text, whatever the text: it can be a caller's.
+# The first group of each is kept, the rest is masked. None may take longer than in proportion to
+# the text, whatever the text: it can be a caller's.
 _KEY_SHAPES = (
     re.compile(r"(\bbearer\s+)(?=\S{0,60}[0-9])[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE),
     re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?basic\s+)[A-Za-z0-9+/=]+", re.IGNORECASE),

@@ -5,11 +5,11 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from service_core.channel import MAX_MESSAGE_BYTES
 from service_core.health import Health
-from service_core.interceptors import DrainInterceptor
+from service_core.reflection import Reflection
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     # Two servers on one port would share its calls without a word.
@@ -28,6 +28,8 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 
 AddServicer = Callable[[Any, grpc.aio.Server], None]
 """A generated `add_<Service>Servicer_to_server`."""
+
+_add_reflection: AddServicer = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
 
 
 class BindError(Exception):
@@ -64,10 +66,10 @@ class GrpcServer:
         self._host = host
         self._port = port
         self._tls = tls
-        self._drain = DrainInterceptor()
-        self._server = grpc.aio.server(interceptors=[*interceptors, self._drain], options=_OPTIONS)
+        self._server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
         self._services: list[str] = []
         self._health = Health(())
+        self._reflection = Reflection(())
 
     @property
     def host(self) -> str:
@@ -102,11 +104,11 @@ class GrpcServer:
             BindError: The port can't be listened on.
         """
         self._health = Health(self._services)
-        await self._health.publish()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            [*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
+        self._reflection = Reflection(
+            [*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME]
         )
+        _add_reflection(self._reflection, self._server)
         self._port = self._bind()
         await self._server.start()
 
@@ -116,11 +118,11 @@ class GrpcServer:
         Raises:
             KeyError: The server has no such service.
         """
-        await self._health.set_serving(service, serving=serving)
+        self._health.set_serving(service, serving=serving)
 
     async def refuse(self) -> None:
         """Tells health NOT_SERVING for good; calls are still answered until `stop`."""
-        await self._health.shut_down()
+        self._health.refuse()
 
     async def stop(self, grace: float) -> None:
         """Takes no new calls, lets those that run finish for `grace` seconds, then cancels them.
@@ -128,7 +130,8 @@ class GrpcServer:
         Health watches and reflection streams end at once: gRPC would wait the whole grace for them.
         """
         await self.refuse()
-        self._drain.end_infrastructure()
+        self._health.end_watches()
+        self._reflection.end_streams()
         await self._server.stop(grace)
 
     async def wait_closed(self) -> None:

@@ -153,8 +153,8 @@ def _from_code(code: grpc.StatusCode, service: str, target: str) -> CascadaError
             metadata=facts,
         )
     if code is grpc.StatusCode.CANCELLED:
-        # Nobody here cancelled it, that raises CancelledError. A server that drains does so to calls
-        # that reach it in the last moment.
+        # Nobody here cancelled it, that raises CancelledError. A server that drains does so to
+        # calls that reach it in the last moment.
         return RemoteError(
             Reason.UPSTREAM_FAILED,
             f"The {service} service ended the call, as it does while it shuts down: try again.",

@@ -51,6 +51,8 @@ class Provenance:
 
     fields: Mapping[str, Source] = field(default_factory=dict)
     options: Mapping[str, Source] = field(default_factory=dict)
+    beneath: Mapping[str, frozenset[Source]] = field(default_factory=dict)
+    """Further ranks at which a field stands too, for the sake of what depends on it there."""
 
 
 def layers(
@@ -71,7 +73,8 @@ def layers(
             _spread_options(value, provenance, by_source)
         else:
             source = _believed(provenance.fields.get(name))
-            by_source.setdefault(source, {})[name] = value
+            for rank in (source, *map(_believed, provenance.beneath.get(name, ()))):
+                by_source.setdefault(rank, {})[name] = value
     return (
         tuple(Layer(source, by_source[source], forwarded=True) for source in sorted(by_source)),
         violations,

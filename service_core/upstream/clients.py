@@ -23,7 +23,7 @@ SDK_MODULES: Mapping[ModelProvider, str] = {
     ModelProvider.GROQ: "service_core.upstream.clients_groq",
     ModelProvider.MISTRAL: "service_core.upstream.clients_mistral",
 }
-"""Where each provider's SDK is wrapped; imported when the first client is made."""
+"""Where each protocol's SDK is wrapped; imported when the first client is made."""
 
 # They write prompts, headers and URLs at DEBUG and INFO.
 _TALKATIVE = ("openai", "groq", "mistralai", "httpx", "httpx2", "httpcore", "httpcore2")
@@ -125,11 +125,11 @@ class ClientPool:
     @asynccontextmanager
     async def lease(self, connection: Connection) -> AsyncIterator[SharedClient]:
         """Hold the client of the connection's provider and base URL; RuntimeError once closed."""
-        name = SDK_MODULES[connection.provider]
+        name = SDK_MODULES[connection.protocol]
         module = await asyncio.to_thread(importlib.import_module, name)
         if self._closed:
             raise RuntimeError("The pool of provider clients is closed.")
-        place = (connection.provider, connection.base_url)
+        place = (connection.protocol, connection.base_url)
         entry = self._entries.pop(place, None)
         if entry is None:
             client: SharedClient = module.make(connection.base_url, self._proxy)

@@ -1,13 +1,12 @@
 import re
 from collections.abc import Sequence
-from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from query.prompt import Passage, Prompt, PromptRequest, PromptShape, build_prompt
-from query.providers.model import Role
+from query.providers.model import Message, Role
 
 FRANCE = Passage("c1", "d1", "France", "# France\n\nThe capital of France is Paris. It is old.")
 SPAIN = Passage("c2", "d2", "España", "La capital de España es Madrid. El Ebro es un río.")
@@ -19,10 +18,11 @@ def prompt(
     question: str = "What is the capital of France?",
     shape: PromptShape = PromptShape.STANDARD,
     system_prompt: str = "",
-    history: Sequence[tuple[Literal["user", "assistant"], str]] = (),
+    history: Sequence[tuple[str, str]] = (),
     budget: int = 2000,
 ) -> Prompt:
-    request = PromptRequest(question, passages, system_prompt, history, budget, len)
+    turns = [Message(Role(role), text) for role, text in history]
+    request = PromptRequest(question, passages, system_prompt, turns, budget, len)
     return build_prompt(request, shape)
 
 
@@ -83,7 +83,7 @@ def test_with_no_passage_that_fits_none_is_claimed() -> None:
 
 
 def test_the_newest_turns_win_the_budget() -> None:
-    history: list[tuple[Literal["user", "assistant"], str]] = [
+    history: list[tuple[str, str]] = [
         ("user", "old"),
         ("assistant", "older"),
         ("user", "new"),
@@ -126,7 +126,7 @@ def test_a_title_cannot_break_its_line() -> None:
 @settings(max_examples=150)
 def test_the_messages_stay_within_the_budget(
     passages: list[str],
-    history: list[tuple[Literal["user", "assistant"], str]],
+    history: list[tuple[str, str]],
     budget: int,
     shape: PromptShape,
 ) -> None:

@@ -1,11 +1,12 @@
 """A service with a call of each kind whose behaviour a test chooses, on a real server."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
 from cascada.embedding.v1 import embedding_service_pb2 as embedding
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service_core.channel import create_channel
 from service_core.server import GrpcServer
@@ -17,6 +18,23 @@ Message = embedding.EmbedRequest
 Context = grpc.aio.ServicerContext[Any, Any]
 Behaviour = Callable[[Context], AsyncIterator[Message]]
 """Yields the answers of a call; calls with one answer take the first."""
+
+
+def raising(error: Callable[[], BaseException], *, after: int = 0) -> Behaviour:
+    """Gives `after` answers, numbered from 0, and raises."""
+
+    async def behaviour(_: Context) -> AsyncIterator[Message]:
+        for number in range(after):
+            yield text(str(number))
+        raise error()
+
+    return behaviour
+
+
+async def aborting(context: Context) -> AsyncIterator[Message]:
+    for _ in ():
+        yield Message()
+    await context.abort(grpc.StatusCode.DATA_LOSS, "as it is")
 
 
 def text(value: str) -> Message:
@@ -36,8 +54,9 @@ def add_probe(behaviour: Any, server: grpc.aio.Server) -> None:
         return Message()
 
     async def many(_: Any, context: Context) -> AsyncIterator[Message]:
-        async for answer in behaviour(context):
-            yield answer
+        async with aclosing(behaviour(context)) as answers:
+            async for answer in answers:
+                yield answer
 
     async def one_of_stream(requests: AsyncIterator[Message], context: Context) -> Message:
         async for _ in requests:
@@ -112,3 +131,21 @@ async def failure(
     except grpc.aio.AioRpcError as error:
         return error
     raise AssertionError("the call succeeded")
+
+
+def health(channel: grpc.aio.Channel) -> Any:
+    """The health stub, which is typed nowhere."""
+    return health_pb2_grpc.HealthStub(channel)
+
+
+async def refused(channel: grpc.aio.Channel) -> grpc.StatusCode:
+    """Calls until the server takes no more calls, and gives the code of the first one refused."""
+    while True:
+        try:
+            await health(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+
+
+REFUSED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+"""The second is what gRPC does to a call that arrives just while it stops to listen."""

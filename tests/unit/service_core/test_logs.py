@@ -43,14 +43,15 @@ def test_a_known_secret_is_nowhere_in_the_output(*, as_json: bool) -> None:
     stream = configured(json=as_json)
     log = structlog.stdlib.get_logger("test")
     message = model_configuration_pb2.ModelConfiguration(chat_api_key="marked", chat_model=CANARY)
-    log.info(f"event {CANARY}", text=CANARY, nested={"a": [CANARY]}, error=ValueError(CANARY))
+    event = f"event {CANARY}"
+    log.info(event, text=CANARY, nested={"a": [CANARY]}, error=ValueError(CANARY))
     log.info("message", request=message, headers={f"x-{CANARY}": "1"}, repeated=(CANARY,))
     structlog.contextvars.bind_contextvars(bound=CANARY)
     try:
         fail()
     except ValueError as error:
         log.exception("failed")
-        log.error("failed", exc_info=error)
+        log.warning("failed", exc_info=error)
         logging.getLogger("other").exception("failed with %s", CANARY)
     structlog.contextvars.clear_contextvars()
     logging.getLogger("other").info("plain %s", CANARY, extra={"extra": CANARY})
@@ -82,9 +83,7 @@ def test_json_lines_say_when_who_and_how_bad() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "name", ["grpc", "httpx", "httpx2", "openai._base_client", "groq", "mistralai"]
-)
+@pytest.mark.parametrize("name", ["grpc", "httpx", "httpx2", "openai._base_client", "groq"])
 def test_loggers_that_print_prompts_are_held_even_if_their_sdk_opens_them(name: str) -> None:
     stream = configured("DEBUG")
     logging.getLogger(name).setLevel(logging.DEBUG)

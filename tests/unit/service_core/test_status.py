@@ -1,5 +1,5 @@
 import re
-from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +7,7 @@ import grpc
 import pytest
 from cascada.common.v1 import error_reason_pb2
 from cascada.config.v1 import configuration_trace_pb2
+from cascada.config.v1.configuration_source_pb2 import CONFIGURATION_SOURCE_REQUEST
 from google.rpc import error_details_pb2, status_pb2
 
 from config_core.errors import (
@@ -21,21 +22,18 @@ from config_core.errors import (
 from service_core.channel import create_channel
 from service_core.interceptors import ErrorInterceptor, forwarded_trace
 from service_core.status import CODES, MAX_STATUS_BYTES, from_status, to_status
-from tests.unit.service_core.probe import Behaviour, Context, Message, failure, serving
+from tests.unit.service_core.probe import failure, raising, serving
 
 
-def raising(error: Exception) -> Behaviour:
-    async def behaviour(_: Context) -> AsyncIterator[Message]:
-        raise error
-        yield Message()
-
-    return behaviour
+def _same(error: CascadaError) -> CascadaError:
+    return error
 
 
 async def over_the_wire(error: CascadaError, hops: int = 1) -> CascadaError:
     """What a caller rebuilds after an error went over a number of real hops."""
     for _ in range(hops):
-        async with serving(raising(error), [ErrorInterceptor()]) as channel:
+        behaviour = raising(partial(_same, error))
+        async with serving(behaviour, [ErrorInterceptor()]) as channel:
             error = from_status(await failure(channel), "query")
     return error
 
@@ -57,7 +55,7 @@ def large_trace(
         hop = trace.hops.add(service="query")
         hop.effective.resolved_model = f"model-{number}"
         for index in range(sources):
-            hop.effective.sources[f"a_field_with_a_name_{index}"] = 2
+            hop.effective.sources[f"a_field_with_a_name_{index}"] = CONFIGURATION_SOURCE_REQUEST
         for index in range(dropped):
             hop.effective.dropped.add(
                 field=f"option_{index}", reason="The model has no such option."
@@ -77,7 +75,8 @@ def test_every_reason_has_a_code(reason: Reason) -> None:
 
 
 def test_the_reasons_are_those_of_the_wire_enum() -> None:
-    wire = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}
+    names = error_reason_pb2.ErrorReason.DESCRIPTOR.values_by_name
+    wire = {name.removeprefix("ERROR_REASON_") for name in names}
     assert wire - {"UNSPECIFIED"} == set(Reason.__members__)
 
 

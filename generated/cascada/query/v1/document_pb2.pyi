@@ -63,13 +63,13 @@ class IndexOptions(_message.Message):
     MODEL_CONFIGURATION_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
     CHUNK_TOKENS_FIELD_NUMBER: _builtins.int
-    CHUNK_OVERLAP_TOKENS_FIELD_NUMBER: _builtins.int
+    CHUNK_OVERLAP_SENTENCES_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """collection is where the documents go, 1 to 128 characters; made when its first document is stored."""
     chunk_tokens: _builtins.int
-    """chunk_tokens is the size that a passage aims at, 16 to 400 tokens. Absent means 200."""
-    chunk_overlap_tokens: _builtins.int
-    """chunk_overlap_tokens is what neighbouring passages share, 0 to half of chunk_tokens. Absent means 20."""
+    """chunk_tokens is the most tokens of a passage, by estimate, 16 to 400. Absent means 200."""
+    chunk_overlap_sentences: _builtins.int
+    """chunk_overlap_sentences is how many sentences neighbouring passages share, 0 to 5. Absent means 1."""
     @_builtins.property
     def context(self) -> _request_context_pb2.RequestContext:
         """context says on whose behalf the request runs."""
@@ -90,18 +90,18 @@ class IndexOptions(_message.Message):
         model_configuration: _model_configuration_pb2.ModelConfiguration | None = ...,
         provenance: _provenance_pb2.Provenance | None = ...,
         chunk_tokens: _builtins.int | None = ...,
-        chunk_overlap_tokens: _builtins.int | None = ...,
+        chunk_overlap_sentences: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_overlap_tokens", b"_chunk_overlap_tokens", "_chunk_tokens", b"_chunk_tokens", "chunk_overlap_tokens", b"chunk_overlap_tokens", "chunk_tokens", b"chunk_tokens", "context", b"context", "model_configuration", b"model_configuration", "provenance", b"provenance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chunk_overlap_sentences", b"_chunk_overlap_sentences", "_chunk_tokens", b"_chunk_tokens", "chunk_overlap_sentences", b"chunk_overlap_sentences", "chunk_tokens", b"chunk_tokens", "context", b"context", "model_configuration", b"model_configuration", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_overlap_tokens", b"_chunk_overlap_tokens", "_chunk_tokens", b"_chunk_tokens", "chunk_overlap_tokens", b"chunk_overlap_tokens", "chunk_tokens", b"chunk_tokens", "collection", b"collection", "context", b"context", "model_configuration", b"model_configuration", "provenance", b"provenance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chunk_overlap_sentences", b"_chunk_overlap_sentences", "_chunk_tokens", b"_chunk_tokens", "chunk_overlap_sentences", b"chunk_overlap_sentences", "chunk_tokens", b"chunk_tokens", "collection", b"collection", "context", b"context", "model_configuration", b"model_configuration", "provenance", b"provenance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__chunk_overlap_tokens: _TypeAlias = _typing.Literal["chunk_overlap_tokens"]  # noqa: Y015
-    _WhichOneofArgType__chunk_overlap_tokens: _TypeAlias = _typing.Literal["_chunk_overlap_tokens", b"_chunk_overlap_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__chunk_overlap_sentences: _TypeAlias = _typing.Literal["chunk_overlap_sentences"]  # noqa: Y015
+    _WhichOneofArgType__chunk_overlap_sentences: _TypeAlias = _typing.Literal["_chunk_overlap_sentences", b"_chunk_overlap_sentences"]  # noqa: Y015
     _WhichOneofReturnType__chunk_tokens: _TypeAlias = _typing.Literal["chunk_tokens"]  # noqa: Y015
     _WhichOneofArgType__chunk_tokens: _TypeAlias = _typing.Literal["_chunk_tokens", b"_chunk_tokens"]  # noqa: Y015
     @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__chunk_overlap_tokens) -> _WhichOneofReturnType__chunk_overlap_tokens | None: ...
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chunk_overlap_sentences) -> _WhichOneofReturnType__chunk_overlap_sentences | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__chunk_tokens) -> _WhichOneofReturnType__chunk_tokens | None: ...
 

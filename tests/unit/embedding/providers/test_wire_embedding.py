@@ -19,16 +19,15 @@ from service_core.upstream.errors import (
 )
 from service_core.usage import Usage
 from tests.upstream.behaviours import (
-    VECTOR_FAULTS,
     Broken,
     Raw,
     Reset,
     Silence,
     Status,
-    Vectors,
     WrongType,
 )
 from tests.upstream.exchange import Behaviour
+from tests.upstream.faults import VECTOR_FAULTS, Vectors
 from tests.upstream.fixtures import clients, upstream
 from tests.upstream.formats import vector
 from tests.upstream.server import UpstreamServer

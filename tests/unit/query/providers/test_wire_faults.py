@@ -1,9 +1,6 @@
 """What is raised when the provider misbehaves: never a truncated success, never a key."""
 
-import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing, suppress
 
 import pytest
 
@@ -12,25 +9,28 @@ from query.providers.model import ChatCall, Finished, FinishReason, StreamPart, 
 from query.providers.wire_chat import WireChat
 from service_core.upstream.errors import (
     ContentRefusedError,
+    ContextTooLongError,
+    CredentialRejectedError,
+    ModelNotFoundError,
     RateLimitedError,
     StreamInterruptedError,
     UpstreamError,
     UpstreamFailedError,
+    UpstreamRejectedError,
 )
 from tests.upstream.behaviours import (
-    CHAT_FAULTS,
-    SAME_IDS,
     Answer,
     Broken,
     OldHttp,
     Raw,
+    Redirect,
     Reset,
-    Silence,
     Status,
     Unended,
     WrongType,
 )
 from tests.upstream.exchange import EVENTS, Behaviour
+from tests.upstream.faults import SAME_IDS
 from tests.upstream.formats import Content
 from tests.upstream.server import UpstreamServer
 
@@ -77,8 +77,9 @@ async def test_a_broken_answer_is_a_failure_and_a_broken_stream_an_interruption(
     chat: WireChat,
     call: ChatCall,
     upstream: UpstreamServer,
+    *,
     behaviour: Behaviour,
-    stream: bool,  # noqa: FBT001 # pytest passes by name
+    stream: bool,
 ) -> None:
     upstream.default = behaviour
     error, parts = await _failure(chat, call, stream=stream)
@@ -173,14 +174,55 @@ async def test_a_stream_without_a_chunk_is_a_failure(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
+@pytest.mark.parametrize(
+    ("behaviour", "kind"),
+    [
+        (Status(400, "Odd."), UpstreamRejectedError),
+        (Status(400, "Long.", "context_length_exceeded"), ContextTooLongError),
+        (Status(400, "Bad.", "content_filter"), ContentRefusedError),
+        (Status(401), CredentialRejectedError),
+        (Status(402), CredentialRejectedError),
+        (Status(403), CredentialRejectedError),
+        (Status(404, "Gone."), ModelNotFoundError),
+        (Status(408), UpstreamFailedError),
+        (Status(409), UpstreamFailedError),
+        (Status(422, "Odd."), UpstreamRejectedError),
+        (Status(429, headers={"Retry-After": "2"}), RateLimitedError),
+        (Status(429, code="insufficient_quota"), RateLimitedError),
+        (Status(500), UpstreamFailedError),
+        (Status(503, headers={"Retry-After": "2"}), UpstreamFailedError),
+        (Redirect(), UpstreamRejectedError),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else str(value.status),
+)
+async def test_a_refusal_keeps_its_status_its_wait_and_its_request_id(
+    chat: WireChat,
+    call: ChatCall,
+    upstream: UpstreamServer,
+    *,
+    behaviour: Status | Redirect,
+    kind: type[UpstreamError],
+    stream: bool,
+) -> None:
+    upstream.default = behaviour
+    error, _ = await _failure(chat, call, stream=stream)
+    assert type(error) is kind
+    assert (error.status, error.request_id) == (behaviour.status, "req-42")
+    if isinstance(behaviour, Status):
+        assert error.retry_after == (2.0 if behaviour.headers else None)
+        assert behaviour.message in error.message or behaviour.message == Status(400).message
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500])
 async def test_an_echoed_key_is_nowhere_in_the_error(
     chat: WireChat,
     provider: ModelProvider,
     upstream: UpstreamServer,
     call: ChatCall,
+    *,
     status: int,
-    stream: bool,  # noqa: FBT001 # pytest passes by name
+    stream: bool,
 ) -> None:
     upstream.default = Status(status, "Bad key {key}; header Bearer {key}, api_key={key}.")
     own = ChatCall(upstream.connection(provider, CANARY), call.model, call.messages)
@@ -197,8 +239,9 @@ async def test_nothing_of_an_sdk_hangs_on_a_failure(
     chat: WireChat,
     call: ChatCall,
     upstream: UpstreamServer,
+    *,
     behaviour: Behaviour,
-    stream: bool,  # noqa: FBT001 # pytest passes by name
+    stream: bool,
 ) -> None:
     upstream.default = behaviour
     error, _ = await _failure(chat, call, stream=stream)
@@ -213,61 +256,3 @@ async def test_a_refused_connection_is_a_failure(
         error, _ = await _failure(chat, call, stream=stream)
         assert type(error) is UpstreamFailedError
         assert "could not be reached" in error.message
-
-
-async def _leave_unary(chat: WireChat, call: ChatCall, upstream: UpstreamServer) -> None:
-    task = asyncio.create_task(chat.complete(call))
-    await upstream.received()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
-async def _leave_waiting_stream(chat: WireChat, call: ChatCall, upstream: UpstreamServer) -> None:
-    task = asyncio.create_task(_drained(chat, call))
-    await upstream.received()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-
-
-async def _close_stream(chat: WireChat, call: ChatCall, upstream: UpstreamServer) -> None:
-    upstream.default = Broken("stall")
-    async with aclosing(chat.stream(call)) as parts:
-        assert await anext(parts) == TextDelta("Hola, ")
-
-
-async def _time_out_in_stream(chat: WireChat, call: ChatCall, upstream: UpstreamServer) -> None:
-    upstream.default = Broken("stall")
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2):
-            await _drained(chat, call)
-
-
-@pytest.mark.parametrize(
-    "leave", [_leave_unary, _leave_waiting_stream, _close_stream, _time_out_in_stream]
-)
-async def test_leaving_a_call_closes_the_request_upstream(
-    chat: WireChat,
-    call: ChatCall,
-    upstream: UpstreamServer,
-    leave: Callable[[WireChat, ChatCall, UpstreamServer], Awaitable[None]],
-) -> None:
-    upstream.default = Silence()
-    await leave(chat, call, upstream)
-    received = await upstream.received()
-    async with asyncio.timeout(2):
-        await received.over.wait()
-    assert received.left
-
-
-@pytest.mark.parametrize("name", [n for n in CHAT_FAULTS if "oversized" not in n])
-async def test_after_any_fault_the_next_request_is_answered(
-    chat: WireChat, call: ChatCall, upstream: UpstreamServer, name: str
-) -> None:
-    upstream.script(CHAT_FAULTS[name], CHAT_FAULTS[name])
-    for answer in (chat.complete(call), _drained(chat, call)):
-        with suppress(UpstreamError, TimeoutError):
-            async with asyncio.timeout(0.2):
-                await answer
-    assert (await chat.complete(call)).finish_reason is FinishReason.STOP

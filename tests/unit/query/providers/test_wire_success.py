@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 
 import pytest
+from pydantic import JsonValue
 
 from config_core.connection import PUBLIC_BASE_URL
 from config_core.model_configuration import ModelProvider
@@ -30,7 +32,11 @@ from tests.upstream.formats import Content, Wish
 from tests.upstream.server import UpstreamServer
 
 TEXT = "Hola, ¿qué tal? 你好 🌍"
-SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+SCHEMA: Mapping[str, JsonValue] = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+}
 WISHES = (
     Wish("call_1", "weather", '{"city": "São Paulo"}'),
     Wish("call_2", "time", '{"zone": "CET"}'),
@@ -120,7 +126,8 @@ async def test_the_request_is_sent_as_the_provider_wants_it(
     call: ChatCall,
     upstream: UpstreamServer,
     provider: ModelProvider,
-    stream: bool,  # noqa: FBT001 # pytest passes by name
+    *,
+    stream: bool,
 ) -> None:
     full = dataclasses.replace(
         call,
@@ -222,3 +229,13 @@ async def test_openai_takes_the_token_limit_by_the_name_that_the_server_knows(
     connection = dataclasses.replace(upstream.connection(ModelProvider.OPENAI), base_url=base_url)
     call = ChatCall(connection, model, (), ChatOptions(max_tokens=9))
     assert OpenAIChat(clients).body(call, stream=False)[name] == 9
+
+
+async def test_a_local_model_behind_an_address_is_asked_as_openai_is(
+    clients: ClientPool, upstream: UpstreamServer
+) -> None:
+    there = upstream.connection(ModelProvider.OPENAI, None)
+    connection = dataclasses.replace(there, provider=ModelProvider.LOCAL, endpoint="box")
+    call = ChatCall(connection, "llama", (Message(Role.USER, "Hi"),), ChatOptions(max_tokens=9))
+    assert (await OpenAIChat(clients).complete(call)).text == TEXT
+    assert upstream.requests[0].body["max_tokens"] == 9

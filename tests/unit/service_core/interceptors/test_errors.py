@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -12,16 +13,18 @@ from grpc_status import rpc_status
 
 from config_core.errors import CascadaError, CollectionNotFoundError, Reason, RemoteError
 from service_core.channel import create_channel
-from service_core.interceptors import ErrorInterceptor
+from service_core.interceptors import Call, ErrorInterceptor, HandlerInterceptor
 from service_core.server import GrpcServer
 from service_core.status import from_status
 from tests.unit.service_core.probe import (
     KINDS,
-    Behaviour,
+    SERVICE,
     Context,
     Message,
+    aborting,
     call,
     failure,
+    raising,
     serving,
     text,
 )
@@ -31,13 +34,18 @@ CANARY = "canary-8c21"
 pytestmark = pytest.mark.parametrize("kind", KINDS)
 
 
-def raising(error: Callable[[], BaseException], *, after: int = 0) -> Behaviour:
-    async def behaviour(_: Context) -> AsyncIterator[Message]:
-        for number in range(after):
-            yield text(str(number))
-        raise error()
+class Ended(HandlerInterceptor):
+    """Tells when a handler has come to its end, which may be after the caller has the answer."""
 
-    return behaviour
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+
+    @asynccontextmanager
+    async def around(self, _: Call) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            self.event.set()
 
 
 async def test_an_error_of_ours_arrives_with_code_reason_and_sentence(kind: str) -> None:
@@ -93,12 +101,12 @@ async def test_an_internal_error_of_ours_gets_an_error_id(kind: str) -> None:
 
 
 async def test_an_abort_passes_as_it_is(kind: str) -> None:
-    async def behaviour(context: Context) -> AsyncIterator[Message]:
-        await context.abort(grpc.StatusCode.DATA_LOSS, "as it is")
-        yield Message()
-
-    async with serving(behaviour, [ErrorInterceptor()]) as channel:
-        error = await failure(channel, kind)
+    with structlog.testing.capture_logs() as logs:
+        ended = Ended()
+        async with serving(aborting, [ended, ErrorInterceptor()]) as channel:
+            error = await failure(channel, kind)
+            await asyncio.wait_for(ended.event.wait(), 20)
+    assert not logs
     assert (error.code(), error.details()) == (grpc.StatusCode.DATA_LOSS, "as it is")
 
 
@@ -154,6 +162,35 @@ async def test_a_cancelled_call_reaches_the_handler_and_closes_it(kind: str) -> 
                 await task
             await asyncio.wait_for(closed.wait(), 20)
     assert not logs
+
+
+async def test_a_stream_that_is_cancelled_while_it_writes_is_closed_by_its_own_task(
+    kind: str,
+) -> None:
+    if kind != "UnaryStream":
+        return
+    tasks: list[object] = []
+    closed = asyncio.Event()
+
+    async def behaviour(_: Context) -> AsyncIterator[Message]:
+        tasks.append(asyncio.current_task())
+        try:
+            while True:
+                yield text("x" * 1_000_000)
+        finally:
+            tasks.append(asyncio.current_task())
+            closed.set()
+
+    async with serving(behaviour, [ErrorInterceptor()]) as channel:
+        stream = channel.unary_stream(
+            f"/{SERVICE}/{kind}",
+            request_serializer=Message.SerializeToString,
+            response_deserializer=Message.FromString,
+        )(text("question"))
+        await stream.read()
+        stream.cancel()
+        await asyncio.wait_for(closed.wait(), 20)
+    assert tasks[0] is tasks[1]
 
 
 async def test_a_trace_that_the_service_knows_is_sent(kind: str) -> None:

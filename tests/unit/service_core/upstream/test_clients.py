@@ -2,20 +2,20 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
+import httpx
+import httpx2
 import pytest
 
 from config_core.connection import Connection
 from config_core.errors import CredentialMissingError
 from config_core.model_configuration import ModelProvider
-from config_core.source import Source
-from service_core.upstream.clients import ClientPool, Operation, SharedClient
+from service_core.upstream.clients import ClientPool, Operation
 from service_core.upstream.errors import UpstreamRejectedError
 from service_core.upstream.exchange import JsonAnswer, Question, ask, ask_stream
-from tests.upstream.behaviours import Answer, Raw, Redirect
+from tests.upstream.behaviours import Answer, Broken, Raw, Redirect
 from tests.upstream.server import UpstreamServer
 
 PROVIDERS = (ModelProvider.OPENAI, ModelProvider.GROQ, ModelProvider.MISTRAL)
@@ -52,11 +52,28 @@ async def test_connections_are_used_again(
     clients: ClientPool,
     upstream: UpstreamServer,
     provider: ModelProvider,
-    stream: bool,  # noqa: FBT001 # pytest passes by name
+    *,
+    stream: bool,
 ) -> None:
     for n in range(3):
         await _ask(clients, upstream.connection(provider, f"key-{n}"), stream=stream)
     assert len({received.connection for received in upstream.requests}) == 1
+
+
+@each_provider
+async def test_a_response_that_nobody_reads_is_closed(
+    clients: ClientPool, upstream: UpstreamServer, provider: ModelProvider
+) -> None:
+    upstream.default = Broken("stall", after=1)
+    async with (
+        clients.lease(upstream.connection(provider)) as client,
+        client.post(Operation.CHAT, BODY, key="k", stream=True) as response,
+    ):
+        assert response.status_code == 200
+    received = await upstream.received()
+    async with asyncio.timeout(2):
+        await received.over.wait()
+    assert received.left
 
 
 @each_provider
@@ -115,6 +132,33 @@ async def test_the_environment_of_the_sdks_changes_nothing(
 
 
 @each_provider
+@pytest.mark.parametrize("stream", [False, True], ids=["unary", "stream"])
+async def test_only_connecting_has_a_time_limit_here(
+    clients: ClientPool,
+    upstream: UpstreamServer,
+    provider: ModelProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    stream: bool,
+) -> None:
+    limits: list[object] = []
+
+    def spy(kind: type[httpx.AsyncClient] | type[httpx2.AsyncClient]) -> None:
+        send = kind.send
+
+        async def noted(self: Any, request: Any, **rest: Any) -> Any:
+            limits.append(request.extensions["timeout"])
+            return await send(self, request, **rest)
+
+        monkeypatch.setattr(kind, "send", noted)
+
+    spy(httpx.AsyncClient)
+    spy(httpx2.AsyncClient)
+    await _ask(clients, upstream.connection(provider), stream=stream)
+    assert limits == [{"connect": 10.0, "read": None, "write": None, "pool": None}]
+
+
+@each_provider
 async def test_nothing_is_retried_by_the_sdk(
     clients: ClientPool, upstream: UpstreamServer, provider: ModelProvider
 ) -> None:
@@ -144,110 +188,3 @@ async def test_a_cookie_for_one_caller_is_not_sent_by_the_next(
     for _ in range(2):
         await _ask(clients, upstream.connection(provider))
     assert "cookie" not in upstream.requests[1].headers
-
-
-class _Counted:
-    """A client that only knows whether it was closed."""
-
-    def __init__(self) -> None:
-        self.closed = False
-
-    async def aclose(self) -> None:
-        self.closed = True
-
-
-class _Clock:
-    """A clock that stands still until it is told otherwise."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "service_core.upstream.clients_openai.make", lambda *_: _Counted(), raising=True
-    )
-
-
-def _to(place: int) -> Connection:
-    url = f"http://{place}"
-    return Connection(ModelProvider.OPENAI, "", url, private=False, source=Source.FILE)
-
-
-def _closed(client: SharedClient) -> bool:
-    assert isinstance(client, _Counted)
-    return client.closed
-
-
-@pytest.mark.usefixtures("counted")
-async def test_a_surplus_client_in_use_is_closed_only_with_its_last_lease() -> None:
-    pool = ClientPool(max_clients=1)
-    async with AsyncExitStack() as outer:
-        first = await outer.enter_async_context(pool.lease(_to(1)))
-        async with AsyncExitStack() as inner:
-            assert await inner.enter_async_context(pool.lease(_to(1))) is first
-            second = await inner.enter_async_context(pool.lease(_to(2)))
-            assert not _closed(first)
-        assert not _closed(first)
-    assert _closed(first)
-    assert not _closed(second)
-    assert pool.stats.clients == 1
-
-
-@pytest.mark.usefixtures("counted")
-async def test_the_client_that_was_used_last_stays() -> None:
-    pool = ClientPool(max_clients=2)
-    made = []
-    for place in (1, 2, 1, 3):
-        async with pool.lease(_to(place)) as client:
-            made.append(client)
-    assert [_closed(client) for client in made] == [False, True, False, False]
-
-
-@pytest.mark.usefixtures("counted")
-async def test_an_idle_client_is_closed_after_its_time() -> None:
-    clock = _Clock()
-    pool = ClientPool(idle_seconds=60, clock=clock)
-    async with pool.lease(_to(1)) as idle:
-        pass
-    clock.now = 59
-    async with pool.lease(_to(2)):
-        assert not _closed(idle)
-    clock.now = 60
-    async with pool.lease(_to(2)):
-        assert _closed(idle)
-
-
-@pytest.mark.usefixtures("counted")
-async def test_a_long_call_does_not_make_its_client_idle() -> None:
-    clock = _Clock()
-    pool = ClientPool(idle_seconds=60, clock=clock)
-    async with pool.lease(_to(1)) as busy:
-        clock.now = 1000
-        async with pool.lease(_to(2)):
-            assert not _closed(busy)
-
-
-@pytest.mark.usefixtures("counted")
-async def test_closing_the_pool_waits_for_those_in_use() -> None:
-    pool = ClientPool()
-    async with pool.lease(_to(1)) as free:
-        pass
-    async with pool.lease(_to(2)) as busy:
-        await pool.aclose()
-        assert (_closed(free), _closed(busy)) == (True, False)
-    assert _closed(busy)
-    with pytest.raises(RuntimeError):
-        async with pool.lease(_to(1)):
-            pass
-
-
-@pytest.mark.usefixtures("counted")
-async def test_the_pool_knows_no_key(upstream: UpstreamServer) -> None:
-    pool = ClientPool()
-    async with pool.lease(upstream.connection(ModelProvider.OPENAI, "canary-key")):
-        assert "canary" not in str(vars(pool))

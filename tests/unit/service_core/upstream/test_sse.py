@@ -1,5 +1,7 @@
 """Events come out whole, wherever the bytes were cut."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ EVENTS = [
 def test_events_do_not_depend_on_where_the_bytes_are_cut(line_end: str, cuts: list[int]) -> None:
     body = BODY.replace("\n", line_end).encode()
     edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
-    pieces = [body[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [body[start:end] for start, end in pairwise(edges)]
     assert _decode(pieces) == EVENTS
 
 

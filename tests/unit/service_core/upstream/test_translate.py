@@ -107,7 +107,8 @@ def _mistral(
         (403, _openai("No access.", "model_not_found"), ModelNotFoundError),
         (400, _mistral("Invalid model: m-1", "1500", "invalid_model"), ModelNotFoundError),
         (404, {"error": 'model "m-1" not found'}, ModelNotFoundError),
-        (422, {"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs"}]}, UpstreamRejectedError),
+        (422, {"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs"}]},
+         UpstreamRejectedError),
         (429, _openai("Quota.", "insufficient_quota", "insufficient_quota"), RateLimitedError),
     ],
 )  # fmt: skip

@@ -1,0 +1,51 @@
+"""Wiring of the agent execution service: the one place where its parts meet."""
+
+from contextlib import AsyncExitStack
+
+from cascada.agent_execution.v1 import agent_execution_service_pb2_grpc
+from cascada.config.v1 import configuration_service_pb2_grpc
+
+from agent_execution.query_client import QueryClient
+from agent_execution.service import SERVICE, ExecutionService
+from agent_execution.servicer import AgentExecutionServicer, Service
+from service_core.channel import create_channel
+from service_core.client import NextService
+from service_core.configuration_servicer import ConfigurationServicer
+from service_core.process import Process
+from service_core.readiness import serve_when_loaded
+from service_core.server import GrpcServer
+
+NAME = "cascada.agent_execution.v1.AgentExecutionService"
+CONFIGURATION = "cascada.config.v1.ConfigurationService"
+
+
+async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
+    """Start the agent execution service; it holds no model and says SERVING at once."""
+    settings = process.settings
+    target = settings.target_of("query")
+    channel = await stack.enter_async_context(create_channel(target))
+    queries = QueryClient(
+        channel, NextService("query", target, allow_insecure=settings.allow_insecure)
+    )
+    service: Service = ExecutionService(
+        process.snapshots, queries, attach_credentials=settings.forward_credentials
+    )
+    server = process.server(SERVICE, settings.agent_execution_port)
+    server.add(
+        NAME,
+        agent_execution_service_pb2_grpc.add_AgentExecutionServiceServicer_to_server,
+        AgentExecutionServicer(service, process.peers, process.tracer),
+    )
+    server.add(
+        CONFIGURATION,
+        configuration_service_pb2_grpc.add_ConfigurationServiceServicer_to_server,
+        ConfigurationServicer(
+            process.snapshots,
+            process.peers,
+            ("chat", "embedding"),
+            fingerprint_key=settings.fingerprint_key,
+        ),
+    )
+    await server.start()
+    await serve_when_loaded(server, None, stack)
+    return server

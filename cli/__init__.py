@@ -1,0 +1,1 @@
+"""The `cascada` command: one module a command."""

@@ -1,0 +1,95 @@
+"""The entry point of `cascada`: finds the command that is asked for, and loads only that one."""
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import typer
+
+from cli.exits import EPILOG
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: where it is, and what the list of commands says of it."""
+
+    module: str
+    function: str
+    summary: str
+
+
+COMMANDS: Mapping[str, Command] = MappingProxyType(
+    {
+        "serve": Command("cli.serve", "serve", "Run the services."),
+        "ask": Command("cli.ask", "ask", "Ask a question."),
+        "index": Command("cli.index", "index", "Index text and Markdown files."),
+        "search": Command("cli.search", "search", "Find passages."),
+        "capabilities": Command(
+            "cli.capabilities", "capabilities", "List providers, models and options."
+        ),
+        "doctor": Command(
+            "cli.doctor", "doctor", "Check what is configured, reachable and missing."
+        ),
+        "config explain": Command(
+            "cli.config_explain", "explain", "Explain a configuration, value by value."
+        ),
+        "config schema": Command(
+            "cli.config_schema", "schema", "Print the JSON schema of the configuration file."
+        ),
+    }
+)
+
+_GROUPS: Mapping[str, str] = MappingProxyType({"config": "Explain configurations."})
+
+
+def build(arguments: Sequence[str]) -> typer.Typer:
+    """The application, with the command that `arguments` name loaded.
+
+    The others have their name and summary only: loading gRPC and protobuf for a list of commands
+    would take ten times as long.
+    """
+    wanted = [argument for argument in arguments if not argument.startswith("-")]
+    app = _group("Cascada: answers over documents, with a model configuration for every request.")
+    groups = {name: _group(summary) for name, summary in _GROUPS.items()}
+    for path, command in COMMANDS.items():
+        *group, name = path.split()
+        place = groups[group[0]] if group else app
+        if wanted[: len(group) + 1] == [*group, name]:
+            function = getattr(importlib.import_module(command.module), command.function)
+            place.command(name, epilog=EPILOG)(function)
+        else:
+            place.command(name, help=command.summary)(_not_loaded)
+    for name, group_app in groups.items():
+        app.add_typer(group_app, name=name)
+    return app
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal without the answer's letters is no reason to end in a traceback.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # both are TextIOWrapper here
+    build(sys.argv[1:])(prog_name="cascada")
+
+
+def _group(summary: str) -> typer.Typer:
+    return typer.Typer(
+        help=summary,
+        epilog=EPILOG,
+        no_args_is_help=True,
+        add_completion=False,
+        # A traceback with local variables would show keys.
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def _not_loaded() -> None:
+    """Stands for a command that was not asked for."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The query service: answers questions over a team's documents, and keeps those documents."""

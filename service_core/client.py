@@ -1,0 +1,46 @@
+"""What the clients of the next services share: packing, the guard over raw keys, errors."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+from cascada.config.v1 import model_configuration_pb2, provenance_pb2
+
+from config_core.convert import provenance_to_wire, to_wire
+from config_core.errors import PermissionDeniedError
+from config_core.forward import Forwarded
+from service_core.channel import is_secure_or_local
+from service_core.status import from_status
+
+
+@dataclass(frozen=True, slots=True)
+class NextService:
+    """The next service of a hop: its name, where it is, and whether keys may travel there."""
+
+    name: str
+    target: str
+    tls: bool = False
+    allow_insecure: bool = False
+
+    def pack(
+        self, forwarded: Forwarded
+    ) -> tuple[model_configuration_pb2.ModelConfiguration, provenance_pb2.Provenance]:
+        """The messages of what is forwarded; PermissionDeniedError for a key that must not travel."""
+        if forwarded.carries_keys and not is_secure_or_local(
+            self.target, tls=self.tls, allow_insecure=self.allow_insecure
+        ):
+            raise PermissionDeniedError(
+                f"A raw key does not travel to the {self.name} service at {self.target} over an "
+                "unencrypted connection: use TLS, keep the key where the provider is called, or "
+                "set CASCADA_ALLOW_INSECURE=1."
+            )
+        return to_wire(forwarded.configuration), provenance_to_wire(forwarded)
+
+    @asynccontextmanager
+    async def errors(self) -> AsyncIterator[None]:
+        """Turn what the call raises into our errors, with the hops that it carries."""
+        try:
+            yield
+        except grpc.aio.AioRpcError as error:
+            raise from_status(error, self.name, self.target) from None
