@@ -2,8 +2,8 @@
 
 import sys
 
-from config_core.errors import ConfigurationFileError
 from agent_execution.app import build
+from config_core.errors import ConfigurationFileError
 from service_core.process import run
 from service_core.server import BindError
 

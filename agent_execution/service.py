@@ -24,11 +24,11 @@ from service_core.trace import HopReport
 SERVICE = "agent-execution"
 
 Payload = TypeVar("Payload")
-PayloadIn = TypeVar("PayloadIn", contravariant=True)
+PayloadT_contra = TypeVar("PayloadT_contra", contravariant=True)
 Reply = TypeVar("Reply")
-ReplyOut = TypeVar("ReplyOut", covariant=True)
+ReplyT_co = TypeVar("ReplyT_co", covariant=True)
 Event = TypeVar("Event")
-EventOut = TypeVar("EventOut", covariant=True)
+EventT_co = TypeVar("EventT_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +53,16 @@ class Handover:
     deadline: Deadline
 
 
-class QueryPort(Protocol[PayloadIn, ReplyOut, EventOut]):
+class QueryPort(Protocol[PayloadT_contra, ReplyT_co, EventT_co]):
     """Whoever answers for agent execution. Every call raises CascadaError with the hops so far."""
 
-    async def query(self, payload: PayloadIn, handover: Handover) -> ReplyOut:
+    async def query(self, payload: PayloadT_contra, handover: Handover) -> ReplyT_co:
         """Answer in one piece."""
         ...
 
     def stream_query(
-        self, payload: PayloadIn, handover: Handover
-    ) -> AsyncGenerator[EventOut, None]:
+        self, payload: PayloadT_contra, handover: Handover
+    ) -> AsyncGenerator[EventT_co, None]:
         """Answer piece by piece; closing the generator cancels the call."""
         ...
 
@@ -110,7 +110,7 @@ class ExecutionService(Generic[Payload, Reply, Event]):
         deadline = Deadline.from_context(execution.time_remaining, effective.timeout_seconds)
         effectives = [effective]
         if execution.collections:
-            # What the request says of embedding is judged by the query service, which knows the spaces.
+            # The query service, which knows the spaces, judges what the request says of them.
             embedding = snapshot.resolve("embedding", context.tenant_id, execution.incoming)
             effectives.append(embedding.effective)
         forwarded = forward(effectives, attach_credentials=self._attach_credentials)

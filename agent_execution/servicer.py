@@ -30,14 +30,14 @@ class AgentExecutionServicer(pb_grpc.AgentExecutionServiceServicer):
         self._peers = peers
         self._tracer = tracer
 
-    async def Execute(  # noqa: N802 # the names are the contract's
+    async def Execute(  # the names are the contract's
         self, request: pb.ExecuteRequest, context: _Context
     ) -> pb.ExecuteResponse:
         """Answer a message."""
         run = await self._service.begin(self._execution(request, context))
         return self._response(await self._service.execute(run), run)
 
-    async def StreamExecute(  # noqa: N802
+    async def StreamExecute(
         self, request: pb.StreamExecuteRequest, context: _Context
     ) -> AsyncIterator[pb.StreamExecuteResponse]:
         """Answer a message piece by piece."""

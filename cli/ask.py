@@ -10,7 +10,7 @@ from cascada.agent_execution.v1.agent_execution_service_pb2_grpc import AgentExe
 from cascada.common.v1 import error_reason_pb2
 
 from cli import options, requests
-from cli.client import Client, connect
+from cli.client import Client, connect, deadline
 from cli.exits import CommandError, ExitCode
 from cli.messages import as_document
 from cli.output import Output
@@ -18,10 +18,6 @@ from cli.running import run
 from cli.trace import show_trace
 
 SERVICE = "agent-execution"
-
-# A service limits an operation to an hour; its own error is better than one of the deadline.
-_LONGEST_SECONDS = 3660.0
-_MARGIN_SECONDS = 5.0
 
 
 def ask(
@@ -72,7 +68,7 @@ def ask(
         )
         passages = requests.retrieval(collection, top_k, threshold, mode)
         request = requests.execution(question, tenant, chosen, passages, system)
-        seconds = timeout + _MARGIN_SECONDS if timeout else _LONGEST_SECONDS
+        seconds = deadline(timeout)
         async with connect(SERVICE, target, output, carries_key=chosen.carries_key) as client:
             if stream and not as_json:
                 response = await _streamed(client, request, output, seconds)

@@ -62,7 +62,7 @@ def _show(response: pb.ListCapabilitiesResponse, output: Output) -> None:
             ", ".join([*row.chat_options, *(f"{name}*" for name in row.provider_options)]),
         )
     output.show(table)
-    output.line("* in provider_configs")
+    output.line("* in provider_configs\n")
     embeddings = _table("Embedding model", "Provider", "Dimensions", "Most tokens of a text")
     for row in response.providers:
         for model in row.embedding_models:
@@ -76,6 +76,7 @@ def _show(response: pb.ListCapabilitiesResponse, output: Output) -> None:
             )
     output.show(embeddings)
     if response.endpoints:
+        output.line()
         endpoints = _table("Endpoint", "Provider", "Embedding space", "Credential")
         for endpoint in response.endpoints:
             _add(
@@ -89,7 +90,7 @@ def _show(response: pb.ListCapabilitiesResponse, output: Output) -> None:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in table.columns[:-1]:
         column.overflow = "fold"
     return table

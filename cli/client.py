@@ -17,6 +17,10 @@ from service_core.channel import create_channel, is_secure_or_local
 
 CONNECT_SECONDS = 5.0
 
+# A service limits an operation to an hour; its own error says more than one of the deadline.
+_LONGEST_SECONDS = 3600.0
+_MARGIN_SECONDS = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -75,6 +79,11 @@ async def connect(
             yield Client(channel, service, at)
         except grpc.aio.AioRpcError as error:
             raise of_call(error, service, at) from None
+
+
+def deadline(timeout: float | None) -> float:
+    """Seconds after which a call is given up, when the service should have done so long before."""
+    return (timeout or _LONGEST_SECONDS) + _MARGIN_SECONDS
 
 
 def default_target(settings: Settings, service: str) -> str:

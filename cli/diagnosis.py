@@ -5,14 +5,13 @@ import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pydantic import SecretStr
-
 from cli.checks import Finding, State, accepts_connections, health
 from cli.client import default_target
+from config_core.connection import Credential
 from config_core.errors import CascadaError, ConfigurationFileError
-from config_core.model_configuration import ConnectionKind, ModelProvider
+from config_core.model_configuration import ConnectionKind
 from config_core.registry import Claim, Place
-from config_core.secrets import LocalSecrets
+from config_core.secrets import LocalSecrets, SecretUnavailableError
 from config_core.settings import Settings, unknown_variables
 from config_core.snapshot import Snapshot, Snapshots
 from config_core.source import Source
@@ -22,6 +21,7 @@ from config_core.sources.request import Incoming
 from config_core.sources.tenant import DEFAULT_TENANT
 from query.store import open_store
 from query.store.errors import StoreError
+from service_core.redaction import scrub
 
 _SERVICES = ("agent-execution", "query", "embedding")
 _KINDS: tuple[ConnectionKind, ...] = ("chat", "embedding")
@@ -43,6 +43,7 @@ async def diagnose(environ: Mapping[str, str]) -> list[Finding]:
         findings += _problems("configuration", error)
     else:
         findings += _models(snapshot)
+        findings += _secrets(snapshot)
         findings += await asyncio.gather(
             *(_provider(snapshot, place) for place in _places(snapshot))
         )
@@ -58,13 +59,21 @@ def _variables(environ: Mapping[str, str]) -> Iterator[Finding]:
         for name, field in model.model_fields.items():
             variable = PREFIX + name.upper()
             if environ.get(variable):
-                secret = SecretStr.__name__ in str(field.annotation)
-                value = "set, not shown" if secret else environ[variable]
+                value = _shown(name, str(field.annotation), environ[variable])
                 yield Finding("settings", variable, State.OK, value)
     for variable in unknown_variables(environ):
         yield Finding(
             "settings", variable, State.BROKEN, "is not a variable that Cascada reads: check it"
         )
+
+
+def _shown(name: str, annotation: str, value: str) -> str:
+    """A variable's value, unless it is or may hold a secret."""
+    if any(word in annotation for word in ("SecretStr", "Mapping", "Fallbacks")):
+        return "set, not shown"
+    if name == "store" and not value.startswith("sqlite:"):
+        return f"{value.partition('://')[0]}://…"
+    return scrub(value)
 
 
 def _problems(area: str, error: ConfigurationFileError) -> Iterator[Finding]:
@@ -95,6 +104,24 @@ def _models(snapshot: Snapshot) -> Iterator[Finding]:
             yield Finding("configuration", what, State.OK, model)
 
 
+def _secrets(snapshot: Snapshot) -> Iterator[Finding]:
+    """Whether the secrets of the configuration file can be read."""
+    document = snapshot.document
+    origins = {name: entry.origin for name, entry in document.secrets.items()}
+    for tenant, profile in document.tenants.items():
+        for name, given in profile.credentials.items():
+            if given.origin is not None:
+                origins[f"{name} of {tenant}"] = given.origin
+    for name, origin in origins.items():
+        try:
+            snapshot.secrets.read(origin)
+        except SecretUnavailableError as error:
+            yield Finding("secrets", name, State.BROKEN, str(error))
+        else:
+            place = f"variable {origin.env}" if origin.env else f"file {origin.file}"
+            yield Finding("secrets", name, State.OK, f"is in {place}")
+
+
 def _places(snapshot: Snapshot) -> list[Place]:
     """The providers' own services, and the registered endpoints beside them."""
     own = [Place(provider) for provider in environment.KEYED_PROVIDERS]
@@ -113,7 +140,7 @@ async def _provider(snapshot: Snapshot, place: Place) -> Finding:
     reached = await accepts_connections(connection.base_url)
     where = f"{connection.base_url} {'answers' if reached else 'does not accept connections'}"
     if connection.credential is not None:
-        origin = _origin(place.provider, connection.credential.source)
+        origin = _origin(snapshot, place, connection.credential)
         detail = f"key from {origin}; {where}"
     elif connection.keyless:
         detail = f"needs no key; {where}"
@@ -122,10 +149,13 @@ async def _provider(snapshot: Snapshot, place: Place) -> Finding:
     return Finding("providers", what, State.OK if reached else State.BROKEN, detail)
 
 
-def _origin(provider: ModelProvider, source: Source) -> str:
-    if source is Source.ENVIRONMENT:
-        return f"the environment ({provider.upper()}_API_KEY or CASCADA_…_API_KEY)"
-    return "the configuration file"
+def _origin(snapshot: Snapshot, place: Place, credential: Credential) -> str:
+    if credential.source is not Source.ENVIRONMENT:
+        return "the configuration file"
+    for kind in _KINDS:
+        if getattr(snapshot.environment.configuration, f"{kind}_api_key") == credential.key:
+            return f"{PREFIX}{kind.upper()}_API_KEY"
+    return f"{place.provider.upper()}_API_KEY"
 
 
 def _why(problem: CascadaError | None) -> str:
@@ -158,11 +188,9 @@ def _local_models(settings: Settings) -> Iterator[Finding]:
 async def _store(settings: Settings) -> Finding:
     url = settings.store_url
     what = url.partition("://")[0]
-    # A URL may hold a password; a path does not.
-    if what == "sqlite":
-        path = Path(url.removeprefix("sqlite:///"))
-        if not path.exists():
-            return Finding("store", what, State.NOTE, f"{path} will be made when it is first used")
+    path = url.removeprefix("sqlite:///")
+    if what == "sqlite" and not _exists(path):
+        return Finding("store", what, State.NOTE, f"{path} will be made when it is first used")
     try:
         async with open_store(url) as store:
             healthy = await store.healthy()
@@ -171,6 +199,10 @@ async def _store(settings: Settings) -> Finding:
     if not healthy:
         return Finding("store", what, State.BROKEN, "opens, but does not answer")
     return Finding("store", what, State.OK, "opens and answers")
+
+
+def _exists(path: str) -> bool:
+    return Path(path).exists()
 
 
 async def _service(settings: Settings, service: str) -> Finding:

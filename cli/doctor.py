@@ -39,7 +39,8 @@ def doctor(*, as_json: options.Json = False) -> None:
 
 
 def _show(findings: list[Finding], output: Output, *, healthy: bool) -> None:
-    table = Table("Area", "What", "State", "Detail", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table("Area", "What", "State", "Detail", box=box.SIMPLE_HEAD)
+    table.show_edge = table.pad_edge = False
     table.columns[0].no_wrap = table.columns[2].no_wrap = True
     table.columns[1].overflow = table.columns[3].overflow = "fold"
     area = ""

@@ -90,9 +90,7 @@ def models(
     )
     _refuse_twice(configuration, stated)
     _refuse_lone_keys(stated)
-    preferences = None
-    if not own_connection:
-        preferences = _preferences(stated)
+    preferences = None if own_connection else _preferences(stated)
     for name, value in stated.items():
         is_provider = name.endswith("_provider")
         _set(configuration, name, _provider(str(value)) if is_provider else value)

@@ -14,22 +14,26 @@ from config_core.errors import ConfigurationFileError
 
 
 def run(output: Output, work: Coroutine[Any, Any, ExitCode]) -> NoReturn:
-    """Runs `work` in a loop of its own; raises typer.Exit always."""
+    """Runs a command's work and ends the command: raises typer.Exit always."""
+    raise typer.Exit(outcome(output, work))
+
+
+def outcome(output: Output, work: Coroutine[Any, Any, ExitCode]) -> ExitCode:
+    """Runs `work` in a loop of its own; writes why it failed, if it did."""
     try:
-        code = asyncio.run(work)
+        return asyncio.run(work)
     except CommandError as error:
         output.failure(error)
-        code = error.exit_code
+        return error.exit_code
     except ConfigurationFileError as error:
         output.failure(wrong_configuration(error))
-        code = ExitCode.USAGE
+        return ExitCode.USAGE
     except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # The reader, such as `head`, has seen enough; Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.FAILED
-    raise typer.Exit(code)
+        return ExitCode.FAILED
 
 
 def wrong_configuration(error: ConfigurationFileError) -> CommandError:

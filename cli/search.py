@@ -8,7 +8,7 @@ from cascada.query.v1 import query_service_pb2 as pb
 from cascada.query.v1.query_service_pb2_grpc import QueryServiceStub
 
 from cli import options, requests
-from cli.client import connect
+from cli.client import connect, deadline
 from cli.exits import CommandError, ExitCode
 from cli.messages import as_document
 from cli.output import Output
@@ -16,8 +16,6 @@ from cli.running import run
 from cli.trace import show_trace
 
 SERVICE = "query"
-
-_SECONDS = 300.0
 
 
 def search(
@@ -66,7 +64,7 @@ def search(
         async with connect(SERVICE, target, output, carries_key=chosen.carries_key) as client:
             with output.working("Searching…"):
                 response = await QueryServiceStub(client.channel).Search(
-                    request, timeout=timeout or _SECONDS
+                    request, timeout=deadline(timeout)
                 )
         _show(response, output, trace=trace)
         return ExitCode.OK

@@ -43,7 +43,7 @@ def show_effective(
 ) -> None:
     """Writes one operation's configuration as a table of field, value and source."""
     output.line(title, style="bold")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("Field", no_wrap=True, min_width=_FIELD_WIDTH)
     table.add_column("Value", overflow="fold", min_width=_VALUE_WIDTH)
     table.add_column("Source", no_wrap=True)

@@ -104,7 +104,7 @@ class EmbeddingService:
             )
 
         async def embed_batch(texts: Sequence[str]) -> EmbedResult:
-            # Each batch has its own retries: one that failed is not a reason to embed the rest again.
+            # Retries are each batch's own: one that fails does not have the rest embedded again.
             attempts = Attempts(effective, deadline)
             try:
                 result, _ = await attempts.run(lambda target: call(target, texts))

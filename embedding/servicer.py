@@ -32,7 +32,7 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         self._peers = peers
         self._tracer = tracer
 
-    async def Embed(  # noqa: N802 # the name is the contract's
+    async def Embed(  # the name is the contract's
         self, request: pb.EmbedRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.EmbedResponse:
         """Turn each text into one vector."""

@@ -48,4 +48,6 @@ class Catalog:
         if not deleted:
             raise DocumentNotFoundError(collection)
         gone = set(deleted)
-        return [name for name in asked if name in gone], [name for name in asked if name not in gone]
+        return [name for name in asked if name in gone], [
+            name for name in asked if name not in gone
+        ]

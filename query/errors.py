@@ -1,7 +1,7 @@
 """The errors of the query service, and how the store's become a caller's.
 
-    CascadaError
-    └── StoreFailedError    UPSTREAM_FAILED: the vector store can't do its work now
+CascadaError
+└── StoreFailedError    UPSTREAM_FAILED: the vector store can't do its work now
 """
 
 from collections.abc import AsyncIterator

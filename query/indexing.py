@@ -134,9 +134,7 @@ class Indexer:
     ) -> AsyncGenerator[DocumentResult | IndexSummary, None]:
         """Give a result each document, once it is stored durably, and last the summary."""
         async with store_errors_for(options.collection):
-            known = await self._store.get_collection(
-                options.context.tenant_id, options.collection
-            )
+            known = await self._store.get_collection(options.context.tenant_id, options.collection)
         pinned = PinnedSpace(known.space, known.endpoint) if known else None
         effective = (
             self._snapshots.current.resolve(
@@ -198,7 +196,7 @@ class Indexer:
     async def _embed(
         self, run: "_Run", document: SourceDocument
     ) -> tuple[tuple[TextChunk, ...], Embedded | None]:
-        """Chunk and embed. Tokens are estimated: where a chunk proves too long, chunks get smaller."""
+        """Chunk and embed. Tokens are estimated: where one is too long, all chunks get smaller."""
         options, effective = run.options, run.effective
         tokens = options.chunk_tokens
         deadline = Deadline.from_context(options.time_remaining, effective.timeout_seconds)
@@ -216,9 +214,7 @@ class Indexer:
                 embedded = await self._embeddings.embed(
                     [chunk.text for chunk in chunks],
                     query=False,
-                    forwarded=forward(
-                        [effective], attach_credentials=self._attach_credentials
-                    ),
+                    forwarded=forward([effective], attach_credentials=self._attach_credentials),
                     context=options.context,
                     deadline=deadline,
                 )
@@ -277,7 +273,7 @@ class _Run:
             if running:
                 await asyncio.wait(list(running.values()))
             await self.results.put(None)
-        except Exception as error:  # what the stream of documents raises belongs to the reader
+        except Exception as error:  # noqa: BLE001 # the reader of the results has to raise it
             await self.results.put(error)
         finally:
             for task in running.values():
@@ -288,7 +284,7 @@ class _Run:
     ) -> None:
         try:
             await self.results.put(await self._result(position, document))
-        except Exception as error:  # a fatal one: it ends the stream
+        except Exception as error:  # noqa: BLE001 # a fatal one: it ends the stream
             await self.results.put(error)
         finally:
             places.release()

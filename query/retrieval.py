@@ -108,9 +108,7 @@ class Retriever:
         """
         spaces = []
         for pinned, collections in await self.pinned(context.tenant_id, retrieval.collections):
-            effective = snapshot.resolve(
-                "embedding", context.tenant_id, incoming, pinned
-            ).require()
+            effective = snapshot.resolve("embedding", context.tenant_id, incoming, pinned).require()
             check_space(effective, pinned, collections[0])
             spaces.append(_Space(pinned, collections, effective))
         if isinstance(budget, Deadline):
@@ -162,9 +160,7 @@ class Retriever:
             answer = await self._embeddings.embed(
                 [query],
                 query=True,
-                forwarded=forward(
-                    [space.effective], attach_credentials=self._attach_credentials
-                ),
+                forwarded=forward([space.effective], attach_credentials=self._attach_credentials),
                 context=context,
                 deadline=deadline,
             )
@@ -225,9 +221,7 @@ def _merged(lists: Sequence[list[Found]]) -> list[Found]:
     )
 
 
-def check_space(
-    effective: EffectiveConfiguration, pinned: PinnedSpace, collection: str
-) -> None:
+def check_space(effective: EffectiveConfiguration, pinned: PinnedSpace, collection: str) -> None:
     """Refuse a request whose embedding fields name another space than the collection's."""
     known = effective.values.embedding_dimensions
     asked = effective.space_of(pinned.space.dimensions if known is None else known)

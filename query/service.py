@@ -10,6 +10,7 @@ from config_core.errors import CascadaError
 from config_core.model_configuration import ModelProvider
 from config_core.snapshot import Snapshot, Snapshots
 from config_core.sources.request import Incoming
+from query.prompting import Prompter, PromptFor, TargetPrompt
 from query.providers.model import (
     ChatCall,
     ChatOptions,
@@ -25,7 +26,6 @@ from query.providers.model import (
     ToolCallDelta,
 )
 from query.providers.port import ChatProvider
-from query.prompting import Prompter, PromptFor, TargetPrompt
 from query.retrieval import SERVICE, Found, Retrieval, Retrieved, Retriever
 from service_core.deadline import Deadline
 from service_core.request_context import RequestContext
@@ -204,9 +204,7 @@ class QueryService:
             "chat", question.context.tenant_id, question.incoming
         ).require()
         deadline = Deadline.from_context(question.time_remaining, effective.timeout_seconds)
-        run = _Run(
-            question, snapshot, effective, deadline, Attempts(effective, deadline), began
-        )
+        run = _Run(question, snapshot, effective, deadline, Attempts(effective, deadline), began)
         primary = effective.primary
         if primary.skip is None and primary.problem is not None:
             primary.problem.hops = (run.report(),)

@@ -31,9 +31,7 @@ DEFAULT_PAGE_SIZE = 100
 MAX_DELETIONS = 1000
 
 _Context = grpc.aio.ServicerContext[Any, Any]
-_Configured = (
-    pb.QueryRequest | pb.StreamQueryRequest | pb.SearchRequest
-)
+_Configured = pb.QueryRequest | pb.StreamQueryRequest | pb.SearchRequest
 
 
 class QueryServicer(pb_grpc.QueryServiceServicer):
@@ -53,14 +51,14 @@ class QueryServicer(pb_grpc.QueryServiceServicer):
         self._peers = peers
         self._tracer = tracer
 
-    async def Query(  # noqa: N802 # the names are the contract's
+    async def Query(  # the names are the contract's
         self, request: pb.QueryRequest, context: _Context
     ) -> pb.QueryResponse:
         """Answer a message."""
         answer = await self._service.query(self._question(request, context))
         return answer_to_wire(answer, self._tracer)
 
-    async def StreamQuery(  # noqa: N802
+    async def StreamQuery(
         self, request: pb.StreamQueryRequest, context: _Context
     ) -> AsyncIterator[pb.StreamQueryResponse]:
         """Answer a message piece by piece."""
@@ -68,7 +66,7 @@ class QueryServicer(pb_grpc.QueryServiceServicer):
             async for event in events:
                 yield event_to_wire(event, self._tracer)
 
-    async def Search(  # noqa: N802
+    async def Search(
         self, request: pb.SearchRequest, context: _Context
     ) -> pb.SearchResponse:
         """Find passages."""
@@ -89,7 +87,7 @@ class QueryServicer(pb_grpc.QueryServiceServicer):
             configuration_trace=self._tracer.to_wire(retrieved.hops),
         )
 
-    async def IndexDocuments(  # noqa: N802
+    async def IndexDocuments(
         self,
         request_iterator: AsyncIterator[pb.IndexDocumentsRequest],
         context: _Context,
@@ -105,7 +103,7 @@ class QueryServicer(pb_grpc.QueryServiceServicer):
                 else:
                     yield result_to_wire(result)
 
-    async def DeleteDocuments(  # noqa: N802
+    async def DeleteDocuments(
         self, request: pb.DeleteDocumentsRequest, context: _Context
     ) -> pb.DeleteDocumentsResponse:
         """Remove documents."""
@@ -122,7 +120,7 @@ class QueryServicer(pb_grpc.QueryServiceServicer):
             deleted_document_ids=deleted, missing_document_ids=missing
         )
 
-    async def ListCollections(  # noqa: N802
+    async def ListCollections(
         self, request: pb.ListCollectionsRequest, context: _Context
     ) -> pb.ListCollectionsResponse:
         """List the tenant's collections."""
@@ -138,7 +136,7 @@ class QueryServicer(pb_grpc.QueryServiceServicer):
             collections=map(collection_to_wire, collections), next_page_token=token
         )
 
-    async def GetCollection(  # noqa: N802
+    async def GetCollection(
         self, request: pb.GetCollectionRequest, context: _Context
     ) -> pb.GetCollectionResponse:
         """Describe a collection."""
@@ -146,7 +144,7 @@ class QueryServicer(pb_grpc.QueryServiceServicer):
         collection = await self._catalog.get_collection(caller.tenant_id, request.collection)
         return pb.GetCollectionResponse(collection=collection_to_wire(collection))
 
-    async def DeleteCollection(  # noqa: N802
+    async def DeleteCollection(
         self, request: pb.DeleteCollectionRequest, context: _Context
     ) -> pb.DeleteCollectionResponse:
         """Remove a collection with all its documents."""
@@ -177,9 +175,7 @@ class QueryServicer(pb_grpc.QueryServiceServicer):
         refuse_if(violations)
         return question
 
-    def _incoming(
-        self, request: _Configured, context: _Context
-    ) -> Incoming:
+    def _incoming(self, request: _Configured, context: _Context) -> Incoming:
         provenance = request.provenance if request.HasField("provenance") else None
         self._peers.check_keys(request.model_configuration, provenance, context)
         return incoming(

@@ -58,9 +58,7 @@ def history_from(turns: Iterable[chat_pb2.Turn], violations: Violations) -> list
     for index, turn in enumerate(turns):
         role = _ROLES.get(turn.role.strip().lower())
         if role is None:
-            violations.append(
-                invalid(f"history[{index}].role", "must be user, assistant or tool")
-            )
+            violations.append(invalid(f"history[{index}].role", "must be user, assistant or tool"))
         elif role is Role.TOOL and not turn.tool_call_id:
             violations.append(
                 invalid(f"history[{index}].tool_call_id", "must name the call that is answered")
@@ -166,9 +164,7 @@ def document_from(message: document_pb2.Document) -> SourceDocument:
     )
 
 
-def chunk_settings(
-    message: document_pb2.IndexOptions, violations: Violations
-) -> tuple[int, int]:
+def chunk_settings(message: document_pb2.IndexOptions, violations: Violations) -> tuple[int, int]:
     """The size of passages and how many sentences they share."""
     tokens = message.chunk_tokens if message.HasField("chunk_tokens") else DEFAULT_CHUNK_TOKENS
     if not 16 <= tokens <= 400:

@@ -1,1 +1,1 @@
-"""What the three services share: server, errors on the wire, channels, retries, provider transports."""
+"""What the three services share: server, errors on the wire, channels, retries, transports."""

@@ -26,7 +26,7 @@ class NextService:
     def pack(
         self, forwarded: Forwarded
     ) -> tuple[model_configuration_pb2.ModelConfiguration, provenance_pb2.Provenance]:
-        """The messages of what is forwarded; PermissionDeniedError for a key that must not travel."""
+        """What is forwarded, as messages; PermissionDeniedError for a key that must not travel."""
         if forwarded.carries_keys and not is_secure_or_local(
             self.target, tls=self.tls, allow_insecure=self.allow_insecure
         ):

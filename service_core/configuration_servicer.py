@@ -51,7 +51,7 @@ class ConfigurationServicer(pb_grpc.ConfigurationServiceServicer):
         self._pinned = pinned
         self._fingerprint_key = fingerprint_key
 
-    async def ResolveConfiguration(  # noqa: N802 # the name is the contract's
+    async def ResolveConfiguration(  # the name is the contract's
         self,
         request: pb.ResolveConfigurationRequest,
         context: grpc.aio.ServicerContext[Any, Any],
@@ -67,9 +67,7 @@ class ConfigurationServicer(pb_grpc.ConfigurationServiceServicer):
         found: list[Violation] = []
         for kind in self._asked_for(request, found):
             for pinned, collections in await self._spaces(kind, caller.tenant_id, request, found):
-                resolution = self._snapshots.current.resolve(
-                    kind, caller.tenant_id, given, pinned
-                )
+                resolution = self._snapshots.current.resolve(kind, caller.tenant_id, given, pinned)
                 self._add(response, kind, resolution, collections, found)
         for violation in dict.fromkeys(_key(violation) for violation in found):
             response.violations.add(
@@ -120,7 +118,7 @@ class ConfigurationServicer(pb_grpc.ConfigurationServiceServicer):
             collections=collections,
         )
 
-    async def ListCapabilities(  # noqa: N802 # the name is the contract's
+    async def ListCapabilities(  # the name is the contract's
         self, request: pb.ListCapabilitiesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ListCapabilitiesResponse:
         """Tell what providers, models and options there are."""
@@ -173,9 +171,7 @@ def _provider(provider: ModelProvider, registry: Registry) -> pb.ProviderCapabil
     return message
 
 
-def _credential(
-    registry: Registry, place: Place
-) -> pb.ConfigurationCredential.ValueType:
+def _credential(registry: Registry, place: Place) -> pb.ConfigurationCredential.ValueType:
     connection, _ = registry.connect("chat", place, Claim(Source.REQUEST))
     if connection.credential is not None:
         return pb.CONFIGURATION_CREDENTIAL_PRESENT

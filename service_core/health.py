@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class Health(health_pb2_grpc.HealthServicer):
-    """NOT_SERVING until told otherwise; the whole serves when each of its services does.
+class Health:
+    """A health servicer: NOT_SERVING until told otherwise, the whole until each service serves.
 
     The stock servicer has no way to end its watches, and a watch that is cancelled while it writes
     can hold the server up for the whole grace.
@@ -52,6 +52,15 @@ class Health(health_pb2_grpc.HealthServicer):
         if self._is_unknown(request.service):
             await context.abort(grpc.StatusCode.NOT_FOUND, "The server has no such service.")
         return self._state(request.service)
+
+    async def List(  # noqa: N802 # the RPC's name
+        self,
+        request: health_pb2.HealthListRequest,  # noqa: ARG002 # it has no fields
+        context: _Context,  # noqa: ARG002 # the RPC's signature
+    ) -> health_pb2.HealthListResponse:
+        """Tells the state of the whole and of every service."""
+        names = ("", *self._serving)
+        return health_pb2.HealthListResponse(statuses={name: self._state(name) for name in names})
 
     async def Watch(  # noqa: N802 # the RPC's name
         self, request: health_pb2.HealthCheckRequest, context: _Context

@@ -1,4 +1,4 @@
-"""What the services of one process share: settings, snapshots, metrics, logs, and how it all starts."""
+"""What the services of one process share, and how they start."""
 
 import asyncio
 import os
@@ -64,9 +64,7 @@ def configure(environ: Mapping[str, str]) -> tuple[Settings, Snapshots]:
     return settings, snapshots
 
 
-async def open_process(
-    settings: Settings, snapshots: Snapshots, stack: AsyncExitStack
-) -> Process:
+async def open_process(settings: Settings, snapshots: Snapshots, stack: AsyncExitStack) -> Process:
     """Start what the services share: the watch over the file and the metrics' port."""
     watch = asyncio.create_task(snapshots.watch(), name="configuration-watch")
     stack.push_async_callback(_cancelled, watch)
@@ -84,7 +82,7 @@ async def open_process(
 
 
 def run(builds: Sequence[Build], environ: MutableMapping[str, str] = os.environ) -> None:
-    """Serve until a signal. The services are given in the order in which they depend on one another.
+    """Serve until a signal; a service comes after those that it depends on.
 
     Raises ConfigurationFileError and BindError, whose messages are for the operator.
     """

@@ -29,7 +29,7 @@ async def serve_when_loaded(
 async def _load(server: GrpcServer, load: Callable[[], Awaitable[None]]) -> None:
     try:
         await load()
-    except Exception as error:  # whatever the engine raises, the operator has to read it
+    except Exception as error:  # noqa: BLE001 # whatever it is, the operator has to read it
         _log.error("the local model can't be loaded, the service stays NOT_SERVING", why=str(error))
         return
     await server.set_serving()

@@ -35,11 +35,10 @@ class RequestContext:
         )
 
 
-
 def read_context(
     message: request_context_pb2.RequestContext, violations: list[Violation]
 ) -> RequestContext:
-    """The context, with the tenant and the trace's id filled in; what is wrong goes to `violations`."""
+    """The context with tenant and trace id filled in; what is wrong goes to `violations`."""
     limits = {
         "tenant_id": MAX_TENANT_LENGTH,
         "session_id": MAX_ID_LENGTH,
@@ -88,7 +87,7 @@ class Peers:
         provenance: provenance_pb2.Provenance | None,
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> None:
-        """Raise PermissionDeniedError for a raw key over an unencrypted connection from elsewhere."""
+        """Raise PermissionDeniedError for a raw key that comes unencrypted from elsewhere."""
         if self._keys_anywhere or is_local_peer(context.peer()):
             return
         alternatives = configuration.fallbacks.alternatives

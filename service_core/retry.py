@@ -1,15 +1,16 @@
 """The one owner of retries and fallbacks: who is asked next, and after which wait.
 
-A connection is asked again after a retryable failure, at most `retry_attempts` times, with exponential
-backoff and full jitter and never before its Retry-After. When that is used up, does not fit into what is
-left of the deadline, or would ask a connection that had answered with silence, the next alternative is
-asked at once. After a stream's first part nothing is glued together: the reader is told to start again.
+A connection is asked again after a retryable failure, at most `retry_attempts` times, with
+exponential backoff and full jitter and never before its Retry-After. When that is used up, does not
+fit into what is left of the deadline, or would ask a connection that had answered with silence, the
+next alternative is asked at once. After a stream's first part nothing is glued together: the reader
+is told to start again.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -105,7 +106,7 @@ class Attempts:
         is_last: Callable[[P], bool],
         request_id: Callable[[P], str],
     ) -> AsyncGenerator[tuple[P | Restarted, Target], None]:
-        """Give the parts of the first stream that ends well, with a `Restarted` before each new start."""
+        """Give the parts of the first stream that ends well, `Restarted` before each new start."""
         last: CascadaError | None = None
         begun = False
         for target in self._targets():
@@ -152,9 +153,7 @@ class Attempts:
                 self.made.append(Attempt.skipped(target, target.skip.reason, target.skip.detail))
         return asked
 
-    async def _within_attempt(
-        self, call: Callable[[Target], Awaitable[T]], target: Target
-    ) -> T:
+    async def _within_attempt(self, call: Callable[[Target], Awaitable[T]], target: Target) -> T:
         limit = self.deadline.at_most(self.effective.values.attempt_timeout_seconds)
         try:
             async with asyncio.timeout(limit) as scope:
@@ -164,9 +163,7 @@ class Attempts:
                 raise
             raise self._silence(target, f"did not answer within {limit:.3g} s") from None
 
-    async def _next(
-        self, parts: AsyncGenerator[P, None], target: Target, *, begun: bool
-    ) -> P:
+    async def _next(self, parts: AsyncGenerator[P, None], target: Target, *, begun: bool) -> P:
         values = self.effective.values
         own = values.stall_timeout_seconds if begun else values.first_token_timeout_seconds
         limit = self.deadline.at_most(own)

@@ -44,7 +44,7 @@ Hop = HopReport | RemoteHop
 
 
 class Tracer:
-    """Puts hops on the wire; with a fingerprint key, the caller's own keys by their fingerprints."""
+    """Puts hops on the wire, with a fingerprint key also the fingerprints of callers' keys."""
 
     def __init__(self, fingerprint_key: SecretStr | None = None) -> None:
         self._fingerprint_key = fingerprint_key

@@ -68,7 +68,7 @@ class ResponseFormat:
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """Sampling and limits; `None` leaves the provider's default. Already checked against capabilities."""
+    """Sampling and limits that the model takes; `None` leaves the provider's default."""
 
     temperature: float | None = None
     max_tokens: int | None = None

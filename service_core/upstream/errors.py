@@ -1,14 +1,14 @@
 """What a provider answered, in our own words; a provider SDK's exceptions never leave its adapter.
 
-    UpstreamError
-    ├── RateLimitedError            429
-    ├── CredentialRejectedError     401, 402, 403; whose key it was decides the reason
-    ├── ModelNotFoundError          404, or a 400 that says so
-    ├── ContextTooLongError         prompt or text exceed the model's context
-    ├── ContentRefusedError         a content filter
-    ├── UpstreamRejectedError       any other 4xx
-    ├── UpstreamFailedError         5xx, 408, 409, transport, silence, broken content
-    └── StreamInterruptedError      a stream that began and was cut, stalled or malformed
+UpstreamError
+├── RateLimitedError            429
+├── CredentialRejectedError     401, 402, 403; whose key it was decides the reason
+├── ModelNotFoundError          404, or a 400 that says so
+├── ContextTooLongError         prompt or text exceed the model's context
+├── ContentRefusedError         a content filter
+├── UpstreamRejectedError       any other 4xx
+├── UpstreamFailedError         5xx, 408, 409, transport, silence, broken content
+└── StreamInterruptedError      a stream that began and was cut, stalled or malformed
 """
 
 from collections.abc import Mapping
@@ -98,7 +98,7 @@ class UpstreamRejectedError(UpstreamError):
 
 
 class UpstreamFailedError(UpstreamError):
-    """The provider failed. `silent`: the connection answered with silence and is not asked again."""
+    """The provider failed; `silent` connections answered with silence and are not asked again."""
 
     reason = Reason.UPSTREAM_FAILED
 

@@ -1,7 +1,5 @@
 """Queries, and filters with what they should keep, for the contract of a store."""
 
-# ruff: noqa: PLR2004 - years are only years
-
 from collections.abc import Callable
 
 from query.store.model import Document, Equals, Filter, Hit, OneOf, Range, SearchMode, SearchQuery

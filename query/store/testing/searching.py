@@ -1,6 +1,6 @@
 """The contract of search: three ways, each against brute force."""
 
-# ruff: noqa: D102, PLR2004, S101 - these are tests, named by their claims
+# ruff: noqa: D102 - these are tests, named by their claims
 
 from dataclasses import replace
 

@@ -1,6 +1,6 @@
 """The contract of writing: documents and collections written, replaced, listed, deleted."""
 
-# ruff: noqa: D102, S101 - these are tests, named by their claims
+# ruff: noqa: D102 - these are tests, named by their claims
 
 import asyncio
 from dataclasses import replace

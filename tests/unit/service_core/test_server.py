@@ -97,6 +97,24 @@ async def test_a_service_serves_by_itself_and_the_server_when_all_do(
     assert await state(channel, "") == NOT_SERVING
 
 
+async def test_the_list_of_states_has_the_whole_and_every_service(
+    server: GrpcServer, channel: grpc.aio.Channel
+) -> None:
+    await server.set_serving(EMBEDDING)
+    answer = await health(channel).List(health_pb2.HealthListRequest(), timeout=20)
+    assert {name: state.status for name, state in answer.statuses.items()} == {
+        "": NOT_SERVING,
+        EMBEDDING: SERVING,
+        SERVICE: NOT_SERVING,
+    }
+
+
+async def test_the_health_of_an_unknown_service_is_not_found(channel: grpc.aio.Channel) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await state(channel, "cascada.Nobody")
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
 async def test_a_server_that_refuses_does_not_serve_again(
     server: GrpcServer, channel: grpc.aio.Channel
 ) -> None:
