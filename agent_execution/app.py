@@ -47,5 +47,6 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
         ),
     )
     await server.start()
+    stack.push_async_callback(server.stop, 0)
     await serve_when_loaded(server, None, stack)
     return server

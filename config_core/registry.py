@@ -201,6 +201,8 @@ class Registry:
         self, place: Place
     ) -> Iterator[tuple[SecretStr | SecretOrigin, Source, Owner]]:
         """Every credential registered for exactly this place: tenant's, file's, environment's."""
+        if place.endpoint and self._entry(place) is None:
+            return  # only the sender has registered it, whatever else bears its name here
         profile = self._document.tenants.get(self._tenant)
         if profile is not None:
             given = profile.credentials.get(place.endpoint or place.provider)

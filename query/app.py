@@ -88,6 +88,7 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
         ),
     )
     await server.start()
+    stack.push_async_callback(server.stop, 0)
     by_default = process.snapshots.current.resolve("chat", DEFAULT_TENANT, Incoming())
     loads = by_default.effective.primary.connection.protocol is ModelProvider.LOCAL
     await serve_when_loaded(server, engine.load if loads else None, stack)

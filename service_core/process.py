@@ -10,6 +10,7 @@ import grpc
 import structlog
 
 from config_core.errors import ConfigurationFileError
+from config_core.known_secrets import KnownSecrets
 from config_core.secrets import LocalSecrets
 from config_core.settings import Settings, unknown_variables
 from config_core.snapshot import Snapshot, Snapshots
@@ -89,7 +90,8 @@ def run(builds: Sequence[Build], environ: MutableMapping[str, str] = os.environ)
     for name in _DROPPED_VARIABLES:
         environ.pop(name, None)
     settings, snapshots = configure(environ)
-    configure_logs(settings.log_level)
+    known = KnownSecrets(settings.fingerprint_key)
+    configure_logs(settings.log_level, secrets=lambda: known.of(snapshots.current))
     for name in unknown_variables(environ):
         _log.warning("unknown variable", variable=name)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -197,6 +197,7 @@ def _pin(service: Service) -> PinnedSpace | None:
 _FEW = settings(
     max_examples=200,
     deadline=None,
+    phases=[Phase.reuse, Phase.generate],  # shrinking so many draws takes minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

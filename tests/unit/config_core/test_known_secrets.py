@@ -1,0 +1,62 @@
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from config_core.configuration_file import parse
+from config_core.known_secrets import KnownSecrets
+from config_core.secrets import LocalSecrets
+from config_core.snapshot import Snapshot
+from config_core.sources import environment
+
+
+def snapshot(folder: Path) -> Snapshot:
+    environ = {"OPENAI_API_KEY": "k-env", "MISTRAL_LAB": "k-lab", "CASCADA_CHAT_PROVIDER": "groq"}
+    environ["CASCADA_CHAT_API_KEY"] = "k-layer"
+    (folder / "acme").write_text("k-file\n")
+    document = parse(
+        {
+            "tenants": {
+                "acme": {
+                    "model_configuration": {
+                        "chat_provider": "openai",
+                        "chat_api_key": "k-tenant",
+                        "fallbacks": {"alternatives": [{"provider": "groq", "api_key": "k-spare"}]},
+                    },
+                    "credentials": {"openai": {"from": {"file": str(folder / "acme")}}},
+                }
+            },
+            "secrets": {
+                "lab": {"provider": "mistral", "tenants": ["*"], "from": {"env": "MISTRAL_LAB"}}
+            },
+            "policy": {"locks": {"embedding_provider": "openai", "embedding_api_key": "k-lock"}},
+        },
+        "test",
+    )
+    return Snapshot(document, "1", environment.read(environ), LocalSecrets(environ))
+
+
+def test_every_secret_of_the_operator_is_known(tmp_path: Path) -> None:
+    known = KnownSecrets(SecretStr("k-fingerprint"))
+    assert set(known.of(snapshot(tmp_path))) == {
+        "k-fingerprint",
+        "k-env",
+        "k-layer",
+        "k-lab",
+        "k-file",
+        "k-tenant",
+        "k-spare",
+        "k-lock",
+    }
+
+
+def test_a_rotated_file_is_known_at_once(tmp_path: Path) -> None:
+    current, known = snapshot(tmp_path), KnownSecrets()
+    known.of(current)
+    (tmp_path / "acme").write_text("k-rotated\n")
+    assert "k-rotated" in known.of(current)
+
+
+def test_a_secret_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
+    current = snapshot(tmp_path)
+    (tmp_path / "acme").unlink()
+    assert "k-lab" in KnownSecrets().of(current)
