@@ -8,7 +8,7 @@ from cli import services
 from cli.output import Output
 from config_core.settings import unknown_variables
 from service_core.logs import configure_logs
-from service_core.process import Process, configure
+from service_core.process import DROPPED_VARIABLES, Process, configure
 from service_core.request_context import Peers
 from service_core.server import GrpcServer
 from service_core.telemetry import Metrics
@@ -35,8 +35,8 @@ async def embedded_services(
 
     They have the environment's settings and data folder. Raises ConfigurationFileError.
     """
-    # It would export prompts.
-    os.environ.pop("MISTRAL_SDK_TELEMETRY", None)
+    for name in DROPPED_VARIABLES:
+        os.environ.pop(name, None)
     configure_logs(environ.get("CASCADA_LOG_LEVEL") or "error")
     settings, snapshots = configure({**environ, **_OWN})
     for name in unknown_variables(environ):

@@ -40,6 +40,8 @@ class ChatCapabilities:
 
     default_model: str
     options: frozenset[str]
+    context_tokens: Mapping[str, int] = field(default_factory=dict)
+    """The longest prompt of the models that are known, in tokens."""
     max_temperature: float = 2.0
     max_stop_sequences: int = 16
     provider_options: Mapping[str, str] = field(default_factory=dict)
@@ -76,6 +78,13 @@ MATRIX: Mapping[ModelProvider, ProviderCapabilities] = MappingProxyType(
             chat=ChatCapabilities(
                 default_model="gpt-4.1-mini",
                 options=_ALL,
+                context_tokens={
+                    "gpt-4.1": 1_047_576,
+                    "gpt-4.1-mini": 1_047_576,
+                    "gpt-4.1-nano": 1_047_576,
+                    "gpt-4o": 128_000,
+                    "gpt-4o-mini": 128_000,
+                },
                 max_stop_sequences=4,
                 provider_options={
                     "logit_bias": "object",
@@ -105,6 +114,10 @@ MATRIX: Mapping[ModelProvider, ProviderCapabilities] = MappingProxyType(
             chat=ChatCapabilities(
                 default_model="llama-3.3-70b-versatile",
                 options=_ALL - {"frequency_penalty", "presence_penalty"},
+                context_tokens={
+                    "llama-3.1-8b-instant": 131_072,
+                    "llama-3.3-70b-versatile": 131_072,
+                },
                 max_stop_sequences=4,
                 provider_options={
                     "parallel_tool_calls": "boolean",
@@ -120,6 +133,11 @@ MATRIX: Mapping[ModelProvider, ProviderCapabilities] = MappingProxyType(
             chat=ChatCapabilities(
                 default_model="mistral-small-latest",
                 options=_ALL,
+                context_tokens={
+                    "mistral-large-latest": 131_072,
+                    "mistral-medium-latest": 131_072,
+                    "mistral-small-latest": 131_072,
+                },
                 max_temperature=1.5,
                 provider_options={
                     "parallel_tool_calls": "boolean",
@@ -141,6 +159,7 @@ MATRIX: Mapping[ModelProvider, ProviderCapabilities] = MappingProxyType(
             chat=ChatCapabilities(
                 default_model="SmolLM2-135M-Instruct",
                 options=_ALL,
+                context_tokens={"SmolLM2-135M-Instruct": 4096},
                 provider_options={
                     "min_p": "number",
                     "repeat_penalty": "number",

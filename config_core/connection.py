@@ -53,6 +53,8 @@ class Connection:
     """The endpoint's declared embedding space; "" for the provider's own service."""
     keyless: bool = False
     """Whether calls need no key."""
+    sent: bool = False
+    """Whether an earlier service attached it to the request, and so meant it for whoever calls."""
 
     @property
     def is_callers(self) -> bool:

@@ -2,7 +2,7 @@
 
 Only what the next hop needs goes along: the embedding service never sees a chat key. A key in the
 configuration is the request's own; the operator's travels as a forwarded connection, and only where
-the service is told to attach it.
+the service is told to attach it. What an earlier service attached is passed on to whoever calls.
 """
 
 from collections.abc import Iterable
@@ -56,10 +56,10 @@ def forward(
         _pack_dropped(effective, parcel)
         _pack_ranks(effective, parcel)
         _pack_claim(effective, parcel)
-        if attach_credentials:
-            for target in effective.targets:
-                if target.skip is None:  # what is not called needs no key
-                    _pack_connection(target.connection, parcel)
+        for target in effective.targets:
+            attached = attach_credentials or target.connection.sent
+            if attached and target.skip is None:  # what is not called needs no key
+                _pack_connection(target.connection, parcel)
     return Forwarded(
         ModelConfiguration.model_construct(**parcel.values),
         Provenance(parcel.fields, parcel.options, parcel.beneath),

@@ -4,7 +4,6 @@
 resolved, the values that run. It is frozen, refuses unknown fields and never prints a secret.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -48,12 +47,6 @@ def _provider(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
 
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("must be a finite number")
-    return value
-
-
 def _name(value: str) -> str:
     if not _NAME.fullmatch(value):
         raise ValueError("must not be empty or contain control characters or outer spaces")
@@ -82,8 +75,8 @@ ApiKey = Annotated[
     AfterValidator(_secret),
     WithJsonSchema({"type": "string", "format": "password", "writeOnly": True}),
 ]
-Number = Annotated[float, AfterValidator(_finite)]
-Seconds = Annotated[float, AfterValidator(_finite), Field(gt=0, le=3600)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 StopSequence = Annotated[str, Field(min_length=1, max_length=256)]
 
 

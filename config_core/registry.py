@@ -161,6 +161,7 @@ class Registry:
             ),
             space=sent.space or place.endpoint,
             keyless=sent.api_key is None,
+            sent=True,
         )
 
     def _credential(

@@ -66,7 +66,8 @@ class Settings(EnvironmentModel):
         """The gRPC target at which `query` or `embedding` is reached."""
         given: str = getattr(self, f"{service}_target")
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "[::]") else self.host
-        return given or f"{host}:{getattr(self, f'{service}_port')}"
+        shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        return given or f"{shown}:{getattr(self, f'{service}_port')}"
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
 
 from config_core.connection import Connection
 from config_core.errors import CascadaError, Reason
@@ -92,22 +91,21 @@ class Circuit:
 
 
 class Passage:
-    """One call's way through a circuit, which learns how the `with` block ended."""
+    """One request's way through a circuit, its retries included; it has to learn how that ended."""
 
     def __init__(self, circuit: Circuit | None, *, probe: bool = False) -> None:
+        self.is_probe = probe
         self._circuit = circuit
-        self._probe = probe
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self._circuit is None:
+    def leave(self, error: BaseException | None) -> None:
+        """How the call has ended, told once; only our own errors say something of the connection."""
+        circuit, self._circuit = self._circuit, None
+        if circuit is None:
             return
         failed = False if error is None else None
         if isinstance(error, CascadaError):
             failed = error.code_reason in _COUNTED
-        self._circuit.leave(failed=failed, probe=self._probe)
+        circuit.leave(failed=failed, probe=self.is_probe)
 
 
 class Circuits:

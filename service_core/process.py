@@ -25,8 +25,8 @@ from service_core.trace import Tracer
 
 _log = structlog.stdlib.get_logger(__name__)
 
-# It would export prompts.
-_DROPPED_VARIABLES = ("MISTRAL_SDK_TELEMETRY",)
+DROPPED_VARIABLES = ("MISTRAL_SDK_TELEMETRY",)
+"""What an entry point takes out of the environment: it would export prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def run(builds: Sequence[Build], environ: MutableMapping[str, str] = os.environ)
 
     Raises ConfigurationFileError and BindError, whose messages are for the operator.
     """
-    for name in _DROPPED_VARIABLES:
+    for name in DROPPED_VARIABLES:
         environ.pop(name, None)
     settings, snapshots = configure(environ)
     known = KnownSecrets(settings.fingerprint_key)

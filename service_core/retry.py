@@ -13,12 +13,14 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
+from config_core.capabilities import MATRIX
 from config_core.effective import EffectiveConfiguration, Target
 from config_core.errors import BudgetSpentError, CascadaError, Reason, RemoteError
 from config_core.model_configuration import FallbackCondition
-from service_core.attempts import Attempt
+from service_core.attempts import Attempt, Outcome
+from service_core.circuit import Circuits, Passage
 from service_core.deadline import Deadline
 from service_core.upstream.errors import (
     StreamInterruptedError,
@@ -29,6 +31,9 @@ from service_core.upstream.errors import (
 BACKOFF_SECONDS = 0.25
 """Ceiling of the first wait; each further one doubles it."""
 MAX_BACKOFF_SECONDS = 8.0
+
+_EARLY_SECONDS = 0.002
+"""What is left of a deadline whose timer has struck: uvloop's strike up to a millisecond early."""
 
 _FALLS_BACK = frozenset(
     {
@@ -66,39 +71,64 @@ class Restarted:
     attempt: int
 
 
+class Trial:
+    """One attempt while it runs: it is on record once its `with` block has ended."""
+
+    def __init__(self, attempts: "Attempts", target: Target, passage: Passage, wait: float) -> None:
+        self.target = target
+        self.error: UpstreamError | None = None
+        self._attempts = attempts
+        self._passage = passage
+        self._wait = wait
+        self._began = time.monotonic()
+        self._open = True
+
+    def succeeded(self, request_id: str) -> None:
+        """The answer is whole."""
+        self._open = False
+        self._passage.leave(None)
+        self._attempts.record(
+            Attempt.succeeded(
+                self.target, wait=self._wait, duration=self._duration(), request_id=request_id
+            )
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not self._open or not isinstance(error, UpstreamError):
+            return False
+        self.error = error
+        self._attempts.record(
+            Attempt.failed(self.target, error, wait=self._wait, duration=self._duration())
+        )
+        return True
+
+    def _duration(self) -> float:
+        return time.monotonic() - self._began
+
+
 @dataclass(slots=True)
 class Attempts:
     """One operation's attempts, and the rules by which the next one is chosen."""
 
     effective: EffectiveConfiguration
     deadline: Deadline
+    circuits: Circuits = field(default_factory=Circuits)
+    observe: Callable[[Attempt], None] = lambda _: None
     made: list[Attempt] = field(default_factory=list)
     draw: Callable[[float, float], float] = random.uniform
 
     async def run(self, call: Callable[[Target], Awaitable[A]]) -> tuple[A, Target]:
         """Give the first answer, and the target that it came from."""
-        last: CascadaError | None = None
-        for target in self._targets():
-            wait = 0.0
-            for retry in range(self.effective.retry_attempts + 1):
-                await asyncio.sleep(wait)
-                began = time.monotonic()
-                try:
-                    answer = await self._within_attempt(call, target)
-                except UpstreamError as error:
-                    last = error
-                    self._failed(target, error, wait, began)
-                    pause = self._pause(error, retry)
-                    if pause is None:
-                        break
-                    wait = pause
-                else:
-                    self._succeeded(target, answer.request_id, wait, began)
-                    return answer, target
-            assert last is not None
-            if not self._falls_back(last):
-                break
-        raise self._final(last)
+        async with aclosing(self._trials()) as trials:
+            async for trial in trials:
+                with trial:
+                    answer = await self._within_attempt(call, trial.target)
+                    trial.succeeded(answer.request_id)
+                    return answer, trial.target
+        raise AssertionError  # the trials end in an answer or an error
 
     async def stream(
         self,
@@ -107,38 +137,68 @@ class Attempts:
         request_id: Callable[[P], str],
     ) -> AsyncGenerator[tuple[P | Restarted, Target], None]:
         """Give the parts of the first stream that ends well, `Restarted` before each new start."""
-        last: CascadaError | None = None
-        begun = False
-        for target in self._targets():
-            wait = 0.0
-            for retry in range(self.effective.retry_attempts + 1):
-                await asyncio.sleep(wait)
-                began = time.monotonic()
-                if begun:
-                    assert last is not None
-                    begun = False
-                    yield Restarted(last.code_reason, self._called() + 1), target
-                try:
-                    async with aclosing(call(target)) as parts:
+        broken: CascadaError | None = None
+        async with aclosing(self._trials()) as trials:
+            async for trial in trials:
+                if broken is not None:
+                    yield Restarted(broken.code_reason, self._called() + 1), trial.target
+                    broken = None
+                begun = False
+                with trial:
+                    async with aclosing(call(trial.target)) as parts:
                         while True:
-                            part = await self._next(parts, target, begun=begun)
+                            part = await self._next(parts, trial.target, begun=begun)
                             if is_last(part):
-                                self._succeeded(target, request_id(part), wait, began)
-                                yield part, target
+                                trial.succeeded(request_id(part))
+                                yield part, trial.target
                                 return
                             begun = True
-                            yield part, target
-                except UpstreamError as error:
-                    last = error
-                    self._failed(target, error, wait, began)
-                    pause = self._pause(error, retry)
-                    if pause is None:
-                        break
-                    wait = pause
-            assert last is not None
+                            yield part, trial.target
+                if begun:
+                    broken = trial.error
+
+    async def _trials(self) -> AsyncGenerator[Trial, None]:
+        """The attempts to make, one after the other; raises where none is left."""
+        last: CascadaError | None = None
+        for target in self._targets():
+            if not self._may_follow(target, last):
+                continue
+            passage = self.circuits.enter(target.connection)
+            if isinstance(passage, Passage):
+                async with aclosing(self._trials_of(target, passage)) as trials:
+                    async for trial in trials:
+                        yield trial
+                        last = trial.error
+            else:
+                last = self._held_back(target, passage)
+            assert last is not None  # the reader stops at an answer
             if not self._falls_back(last):
                 break
         raise self._final(last)
+
+    async def _trials_of(self, target: Target, passage: Passage) -> AsyncGenerator[Trial, None]:
+        """The attempts to make at one connection; a probe of an open circuit is a single one."""
+        retries = 0 if passage.is_probe else self.effective.retry_attempts
+        wait = 0.0
+        try:
+            for retry in range(retries + 1):
+                if wait:
+                    await asyncio.sleep(wait)
+                trial = Trial(self, target, passage, wait)
+                yield trial
+                assert trial.error is not None  # the reader stops at an answer
+                pause = self._pause(trial.error, retry) if retry < retries else None
+                if pause is None:
+                    passage.leave(trial.error)
+                    break
+                wait = pause
+        finally:
+            passage.leave(asyncio.CancelledError())
+
+    def record(self, attempt: Attempt) -> None:
+        """Put an attempt on record."""
+        self.made.append(attempt)
+        self.observe(attempt)
 
     def _targets(self) -> list[Target]:
         """The targets to ask; those passed over are on record with the reason."""
@@ -150,8 +210,37 @@ class Attempts:
             if target.skip is None:
                 asked.append(target)
             else:
-                self.made.append(Attempt.skipped(target, target.skip.reason, target.skip.detail))
+                self.record(Attempt.skipped(target, target.skip.reason, target.skip.detail))
         return asked
+
+    def _may_follow(self, target: Target, last: CascadaError | None) -> bool:
+        """After a prompt that was too long only a model declared larger is asked."""
+        if last is None or last.code_reason is not Reason.CONTEXT_TOO_LONG:
+            return True
+        if _context_tokens(target) > max(map(_context_tokens, self._asked())):
+            return True
+        detail = f"{target.model} is not declared to take a longer prompt"
+        self.record(Attempt.skipped(target, Reason.CONTEXT_TOO_LONG, detail))
+        return False
+
+    def _asked(self) -> list[Target]:
+        called = {
+            (attempt.provider, attempt.endpoint, attempt.model)
+            for attempt in self.made
+            if attempt.outcome is not Outcome.SKIPPED
+        }
+        return [
+            target
+            for target in self.effective.targets
+            if (target.connection.provider, target.connection.endpoint, target.model) in called
+        ]
+
+    def _held_back(self, target: Target, wait: float) -> UpstreamError:
+        """The failure that stands for a call to a connection whose circuit is open."""
+        provider = target.connection.provider
+        detail = f"{provider} has failed repeatedly and is left alone for a while"
+        self.record(Attempt.skipped(target, Reason.UPSTREAM_FAILED, detail))
+        return UpstreamFailedError(provider, f"{detail}.", retry_after=wait, silent=True)
 
     async def _within_attempt(self, call: Callable[[Target], Awaitable[T]], target: Target) -> T:
         limit = self.deadline.at_most(self.effective.values.attempt_timeout_seconds)
@@ -194,7 +283,7 @@ class Attempts:
 
     def _pause(self, error: UpstreamError, retry: int) -> float | None:
         """Seconds to wait before the same connection is asked again; `None` where it is not."""
-        if not error.retryable or retry >= self.effective.retry_attempts:
+        if not error.retryable:
             return None
         ceiling = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2.0**retry)
         pause = self.draw(0.0, ceiling)
@@ -203,10 +292,10 @@ class Attempts:
         return pause if pause < self.deadline.remaining() else None
 
     def _falls_back(self, error: CascadaError) -> bool:
-        if self.deadline.expired:
+        if self._spent:
             return False
         reason = error.code_reason
-        if reason in _FALLS_BACK:
+        if reason in _FALLS_BACK or reason is Reason.CONTEXT_TOO_LONG:
             return True
         fallbacks = self.effective.values.fallbacks
         return fallbacks is not None and _FALLS_BACK_ON.get(reason) in fallbacks.fallback_on
@@ -220,7 +309,7 @@ class Attempts:
             last = RemoteError(
                 skipped.reason, f"No connection is left to answer: {skipped.detail}."
             )
-        elif self.deadline.expired:
+        elif self._spent:
             last = BudgetSpentError(
                 f"The deadline passed after {called} attempt{'s' if called != 1 else ''}: give the "
                 "call more time, raise timeout_seconds, or lower attempt_timeout_seconds.",
@@ -228,15 +317,15 @@ class Attempts:
         last.metadata.setdefault("attempts", str(called))
         return last
 
+    @property
+    def _spent(self) -> bool:
+        return self.deadline.remaining() <= _EARLY_SECONDS
+
     def _called(self) -> int:
-        return sum(attempt.outcome != "skipped" for attempt in self.made)
+        return sum(attempt.outcome is not Outcome.SKIPPED for attempt in self.made)
 
-    def _failed(self, target: Target, error: CascadaError, wait: float, began: float) -> None:
-        duration = time.monotonic() - began
-        self.made.append(Attempt.failed(target, error, wait=wait, duration=duration))
 
-    def _succeeded(self, target: Target, request_id: str, wait: float, began: float) -> None:
-        duration = time.monotonic() - began
-        self.made.append(
-            Attempt.succeeded(target, wait=wait, duration=duration, request_id=request_id)
-        )
+def _context_tokens(target: Target) -> int:
+    """How long a prompt the model is declared to take; 0 where nothing is declared."""
+    chat = MATRIX[target.connection.provider].chat
+    return chat.context_tokens.get(target.model, 0) if chat else 0

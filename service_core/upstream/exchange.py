@@ -21,6 +21,7 @@ from service_core.upstream.translate import (
     from_error_object,
     from_exception,
     from_response,
+    is_usable,
     name_of,
     request_id_of,
 )
@@ -140,7 +141,7 @@ async def _read_answer(question: Question, response: HttpResponse) -> JsonAnswer
         raise broken(connection, "answered with something that is not a JSON object", request_id)
     if data.get("error"):
         raise from_error_object(connection, question.model, response.headers, data)
-    return JsonAnswer(data, request_id)
+    return JsonAnswer(_with_usable_model(connection, data), request_id)
 
 
 async def _refusal(question: Question, response: HttpResponse) -> UpstreamError:
@@ -171,6 +172,13 @@ def _chunk(question: Question, response: HttpResponse, event: ServerSentEvent) -
     if data is None:
         request_id = request_id_of(connection, response.headers)
         raise broken(connection, "sent a malformed chunk", request_id)
+    return _with_usable_model(connection, data)
+
+
+def _with_usable_model(connection: Connection, data: dict[str, Any]) -> dict[str, Any]:
+    """The same, without a model's name that holds the call's key: names stand in the trace."""
+    if isinstance(data.get("model"), str) and not is_usable(connection, data["model"]):
+        del data["model"]
     return data
 
 

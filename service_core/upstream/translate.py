@@ -26,7 +26,7 @@ from service_core.upstream.retry_after import retry_after
 from service_core.upstream.translate_detail import MAX_REASON, Detail, detail_of, read_detail
 
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "mistral-correlation-id", "x-kong-request-id")
-_MAX_REQUEST_ID = 128
+_MAX_NAME = 256
 _GROQ_CAPACITY_EXCEEDED = 498
 _CREDENTIAL = frozenset({401, 402, 403})
 _TRANSIENT = frozenset({408, 409})
@@ -43,9 +43,16 @@ def name_of(connection: Connection) -> str:
 def request_id_of(connection: Connection, headers: Mapping[str, str]) -> str:
     """The provider's id of the request, for its support; "" where it gives none that is usable."""
     value = next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), "")
-    if not (value.isascii() and value.isprintable() and len(value) <= _MAX_REQUEST_ID):
-        return ""
-    return value if clean(connection, value) == value else ""
+    return value if value.isascii() and is_usable(connection, value) else ""
+
+
+def is_usable(connection: Connection, name: str) -> bool:
+    """Whether a provider's name for something is fit for traces: short, and without the call's key."""
+    return (
+        name.isprintable()
+        and len(name) <= _MAX_NAME
+        and clean(connection, name, _MAX_NAME) == name
+    )
 
 
 def clean(connection: Connection, text: str, limit: int = MAX_REASON) -> str:

@@ -16,7 +16,9 @@ from cascada.config.v1 import configuration_service_pb2_grpc as configuration_gr
 from cascada.query.v1 import query_service_pb2 as query
 from cascada.query.v1 import query_service_pb2_grpc as query_grpc
 from grpc_status import rpc_status
+from typer.testing import CliRunner, Result
 
+from cli.__main__ import build
 from config_core.errors import CascadaError
 from service_core.status import to_status
 
@@ -34,29 +36,29 @@ class FakeServices:
         self.resolved = configuration.ResolveConfigurationResponse()
         self.capabilities = configuration.ListCapabilitiesResponse()
 
-    def Execute(self, request: Any, context: Any) -> Any:
+    def Execute(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._take(request, context)
         return self.answer
 
-    def StreamExecute(self, request: Any, context: Any) -> Iterator[Any]:
+    def StreamExecute(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         self._take(request, context)
         yield from self.events
 
-    def Search(self, request: Any, context: Any) -> Any:
+    def Search(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._take(request, context)
         return self.hits
 
-    def IndexDocuments(self, requests: Any, context: Any) -> Iterator[Any]:
+    def IndexDocuments(self, requests: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         for request in requests:
             self.requests.append(request)
         yield from self.results
         self._fail(context)
 
-    def ResolveConfiguration(self, request: Any, context: Any) -> Any:
+    def ResolveConfiguration(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._take(request, context)
         return self.resolved
 
-    def ListCapabilities(self, request: Any, context: Any) -> Any:
+    def ListCapabilities(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._take(request, context)
         return self.capabilities
 
@@ -89,3 +91,19 @@ def serving(services: FakeServices) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         server.stop(None).wait()
+
+
+class CommandLine:
+    """Runs commands against the fake services."""
+
+    def __init__(self, fake: FakeServices, target: str) -> None:
+        self.fake = fake
+        self.target = target
+
+    def __call__(self, *arguments: str, stdin: str | None = None) -> Result:
+        """Runs a command with --target."""
+        return self.bare(*arguments, "--target", self.target, stdin=stdin)
+
+    def bare(self, *arguments: str, stdin: str | None = None) -> Result:
+        """Runs a command as it is given."""
+        return CliRunner().invoke(build(arguments), list(arguments), input=stdin)

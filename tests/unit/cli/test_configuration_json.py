@@ -7,13 +7,9 @@ from cli.exits import CommandError, ExitCode
 
 
 def test_the_configuration_files_form_is_understood() -> None:
-    message = parse(
-        (
-            '{"chat_provider": "Groq", "temperature": 0, "stop": [], "fallbacks": {"alternatives":'
-            ' [{"provider": "local"}], "fallback_on": ["content_refused"]}}',
-            True,
-        )
-    )
+    fallbacks = '{"alternatives": [{"provider": "local"}], "fallback_on": ["content_refused"]}'
+    text = f'{{"chat_provider": "Groq", "temperature": 0, "stop": [], "fallbacks": {fallbacks}}}'
+    message = parse((text, True))
     assert message.chat_provider == model_provider_pb2.MODEL_PROVIDER_GROQ
     assert message.HasField("temperature")
     assert message.HasField("stop")

@@ -41,16 +41,16 @@ def test_options_never_show_their_key() -> None:
 
 @pytest.mark.parametrize("kind", ["chat", "embedding"])
 def test_a_key_without_provider_or_endpoint_is_refused(kind: str) -> None:
+    lone = {kind: ModelOptions(model="m", key="k")}
     with pytest.raises(CommandError, match="whose"):
-        if kind == "chat":
-            requests.models(chat=ModelOptions(model="m", key="k"))
-        else:
-            requests.models(embedding=ModelOptions(model="m", key="k"))
+        requests.models(
+            chat=lone.get("chat", ModelOptions()), embedding=lone.get("embedding", ModelOptions())
+        )
 
 
 def test_an_option_never_takes_the_jsons_connection_apart(tmp_path: Path) -> None:
     file = tmp_path / "c.json"
-    file.write_text('{"chat_provider": "openai", "chat_api_key": "canary"}', encoding="utf-8")
+    file.write_text('{"chat_endpoint": "openais", "chat_api_key": "canary"}', encoding="utf-8")
     with pytest.raises(CommandError) as caught:
         requests.models(chat=ModelOptions(provider="groq"), config_json=f"@{file}")
     assert caught.value.exit_code is ExitCode.USAGE

@@ -84,7 +84,8 @@ def embedding(
 
 def key_of(connection: Connection) -> str | None:
     """The key in clear."""
-    return connection.credential and connection.credential.key.get_secret_value()
+    credential = connection.credential
+    return None if credential is None else credential.key.get_secret_value()
 
 
 def used(effective: EffectiveConfiguration, index: int = 0) -> tuple[str, str, str, str | None]:

@@ -1,4 +1,4 @@
-"""The rules of the connection, one row each; a test is named by the leak or surprise that it prevents."""
+"""The rules of the connection, one row each; a test is named by the leak that it prevents."""
 
 from typing import Any
 
@@ -57,7 +57,9 @@ def test_a_request_naming_a_provider_never_stays_at_the_inherited_endpoint_of_an
 
 
 def test_a_preference_for_a_provider_never_carries_the_defaults_key_of_another_there() -> None:
-    service = snapshot({"defaults": {"chat_provider": "openai", "chat_api_key": "sk-file"}}, ENVIRON)
+    service = snapshot(
+        {"defaults": {"chat_provider": "openai", "chat_api_key": "sk-file"}}, ENVIRON
+    )
     effective = chat(service, preferred=Preferences(provider="Groq"))
     assert used(effective) == ("groq", "", GROQ, "gsk-env")
 
@@ -82,7 +84,7 @@ def test_an_endpoint_that_nobody_registered_is_refused_by_its_name() -> None:
 
 
 @pytest.mark.parametrize("field", ["chat_api_key", "chat_secret_ref", "embedding_api_key"])
-def test_a_key_without_its_connection_never_goes_wherever_the_inherited_one_leads(field: str) -> None:
+def test_a_key_without_its_connection_never_goes_where_the_inherited_one_leads(field: str) -> None:
     service = snapshot({"endpoints": ENDPOINTS, "defaults": {"chat_endpoint": "corp"}}, ENVIRON)
     found = resolve(service, {field: "sk-lone"})
     assert [wrong.field for wrong in found.violations] == [f"model_configuration.{field}"]
@@ -190,7 +192,9 @@ def test_the_environments_key_goes_to_its_own_base_url() -> None:
         {"defaults": {"chat_provider": "openai", "chat_api_key": "sk-file"}},
     ],
 )
-def test_a_key_of_the_file_never_goes_to_the_environments_base_url(document: dict[str, Any]) -> None:
+def test_a_key_of_the_file_never_goes_to_the_environments_base_url(
+    document: dict[str, Any],
+) -> None:
     service = snapshot(document, {**PROXY, "SECRET": "sk-file"})
     effective = chat(service, {"chat_provider": "openai"})
     assert used(effective) == ("openai", "", OPENAI, "sk-file")
@@ -210,7 +214,7 @@ def test_the_environments_layer_never_brings_its_key_to_the_files_entry_for_the_
     assert used(chat(service)) == ("openai", "", CORP, None)
 
 
-def test_an_endpoint_named_like_another_provider_would_share_its_credential_and_is_refused() -> None:
+def test_an_endpoint_named_like_another_provider_never_shares_its_credential() -> None:
     document = {
         "endpoints": {"openai": {"provider": "groq", "base_url": EDGE}},
         "tenants": {TENANT: {"credentials": {"openai": {"from": {"env": "SECRET"}}}}},
@@ -428,7 +432,7 @@ def test_an_alternative_that_cannot_take_an_explicit_option_is_skipped_with_the_
 # --- Dependent values
 
 
-def test_a_model_without_a_provider_belongs_to_the_inherited_provider_and_is_never_guessed() -> None:
+def test_a_model_without_a_provider_belongs_to_the_inherited_provider() -> None:
     service = snapshot({"defaults": {"chat_provider": "groq"}}, ENVIRON)
     effective = chat(service, {"chat_model": "gpt-4.1"})
     assert used(effective) == ("groq", "", GROQ, "gsk-env")
@@ -472,7 +476,9 @@ def test_naming_the_same_model_again_keeps_its_dimensions() -> None:
 # --- Collections
 
 
-def pin(provider: str = "openai", endpoint: str = "", model: str = "text-embedding-3-small") -> PinnedSpace:
+def pin(
+    provider: str = "openai", endpoint: str = "", model: str = "text-embedding-3-small"
+) -> PinnedSpace:
     space = EmbeddingSpace(ModelProvider(provider), model, 1536, "", endpoint)
     return PinnedSpace(space, endpoint)
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
+from cascada.config.v1 import provenance_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascada.config.v1 import provenance_pb2
 from config_core import convert
 from config_core.connection import Owner
 from config_core.errors import CredentialMissingError, PermissionDeniedError
@@ -56,9 +56,7 @@ _LAYER: dict[str, st.SearchStrategy[Any]] = {
 _VALUES = st.fixed_dictionaries({}, optional=_LAYER)
 
 
-@given(
-    defaults=_VALUES, profile=_VALUES, request=_VALUES, key=st.booleans(), pinned=st.booleans()
-)
+@given(defaults=_VALUES, profile=_VALUES, request=_VALUES, key=st.booleans(), pinned=st.booleans())
 @settings(max_examples=250, deadline=None)
 @pytest.mark.parametrize("kind", ["chat", "embedding"])
 def test_a_hop_with_no_layers_of_its_own_resolves_the_same(
@@ -206,17 +204,13 @@ def test_a_locked_value_goes_on_as_the_operators_word_and_never_as_a_lock() -> N
 def test_a_provider_that_a_request_restates_outranks_the_next_hops_own_tenant() -> None:
     service = snapshot({"defaults": {"chat_provider": "openai", "chat_model": "gpt-4.1"}})
     sent = next_hop(chat(service, {"chat_provider": "openai"}))
-    receiver = snapshot(
-        {"tenants": {TENANT: {"model_configuration": {"chat_provider": "groq"}}}}
-    )
+    receiver = snapshot({"tenants": {TENANT: {"model_configuration": {"chat_provider": "groq"}}}})
     assert receiver.resolve("chat", TENANT, sent).require().values.chat_provider == "openai"
 
 
 def test_restating_the_built_in_provider_outranks_the_next_hops_own_tenant() -> None:
     sent = next_hop(chat(snapshot(), {"chat_provider": "local"}))
-    receiver = snapshot(
-        {"tenants": {TENANT: {"model_configuration": {"chat_provider": "groq"}}}}
-    )
+    receiver = snapshot({"tenants": {TENANT: {"model_configuration": {"chat_provider": "groq"}}}})
     assert receiver.resolve("chat", TENANT, sent).require().values.chat_provider == "local"
 
 
@@ -237,7 +231,7 @@ def test_the_next_hops_own_credential_of_the_tenant_is_never_bypassed_for_the_se
     assert used(receiver.resolve("chat", TENANT, sent).require())[3] == "sk-tenant"
 
 
-def test_a_callers_key_for_an_endpoint_that_only_the_sender_knows_never_goes_to_the_public_service() -> None:
+def test_a_callers_key_for_the_senders_endpoint_never_goes_to_the_public_service() -> None:
     sent = provenance_pb2.Provenance()
     sent.connections.add(provider=1, endpoint="corp", base_url=CORP, api_key="sk-sender", source=6)
     values = ModelConfiguration.model_validate({"chat_endpoint": "corp", "chat_api_key": "sk-own"})
@@ -266,7 +260,9 @@ def test_a_forwarded_endpoint_that_declares_no_space_has_its_names() -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1, 99])
-def test_a_credential_is_never_believed_to_be_locked_nor_from_an_unknown_source(number: int) -> None:
+def test_a_credential_is_never_believed_to_be_locked_nor_from_an_unknown_source(
+    number: int,
+) -> None:
     sent = provenance_pb2.Provenance()
     connection = sent.connections.add(provider=1, api_key="sk-sender")
     connection.source = number  # type: ignore[assignment]  # as a newer sender could
@@ -294,9 +290,11 @@ def test_a_stranger_cannot_forward_a_connection() -> None:
 
 
 @pytest.mark.parametrize("source", [0, 1, 42])
-def test_a_field_forwarded_as_locked_or_of_no_known_source_counts_as_the_requests(source: int) -> None:
+def test_a_field_forwarded_as_locked_or_of_no_known_source_counts_as_the_requests(
+    source: int,
+) -> None:
     sent = provenance_pb2.Provenance()
-    sent.layers.add(source=source, fields=[4, 999])  # type: ignore[arg-type]  # as a newer sender could
+    sent.layers.add(source=source, fields=[4, 999])
     values = convert.to_wire(ModelConfiguration(temperature=1.0))
     found = convert.incoming(values, wire_provenance=sent, trusted=True)
     assert [(known.source, dict(known.fields)) for known in found.layers] == [

@@ -60,15 +60,7 @@ class Service:
             if self.flag():
                 self.endpoints[name] = self._endpoint(name, provider)
         for provider in KEYED:
-            if self.flag() and self.flag():
-                self.endpoints[provider] = self._endpoint(provider, provider)
-        for provider in KEYED:
-            if self.flag():
-                self.environ[f"{provider.upper()}_BASE_URL"] = f"https://{self.label}-{provider}.env"
-        for provider in KEYED:
-            if self.flag():
-                places = [] if provider in self.endpoints else [self.own(provider, "environment")]
-                self.environ[f"{provider.upper()}_API_KEY"] = self.keys.new("env", *places)
+            self._environment(provider)
         for number in range(self.data.draw(st.integers(0, 3))):
             self._secret(f"s{number}")
         document = {
@@ -117,6 +109,16 @@ class Service:
             values["fallbacks"] = {"alternatives": [one for one in alternatives if one]}
         return values
 
+    def _environment(self, provider: str) -> None:
+        """The provider's own service: replaced by the file, moved and with a key, or neither."""
+        if self.flag() and self.flag():
+            self.endpoints[provider] = self._endpoint(provider, provider)
+        if self.flag():
+            self.environ[f"{provider.upper()}_BASE_URL"] = f"https://{self.label}-{provider}.env"
+        if self.flag():
+            places = [] if provider in self.endpoints else [self.own(provider, "environment")]
+            self.environ[f"{provider.upper()}_API_KEY"] = self.keys.new("env", *places)
+
     def _endpoint(self, name: str, provider: str) -> dict[str, Any]:
         return {"provider": provider, "base_url": f"https://{self.label}-{name}.example"}
 
@@ -139,7 +141,7 @@ class Service:
                 for name, secret in self.secrets.items()
                 if (secret["provider"], secret.get("endpoint", "")) == (provider, endpoint)
             ]
-            # A request may ask for anything; the file and the environment are checked when they are read.
+            # A request may ask for anything; file and environment are checked when they are read.
             names = list(self.secrets) if origin == "request" else fitting
             if names:
                 chosen["secret_ref"] = self.pick(names)
@@ -223,11 +225,10 @@ def test_no_forwarding_pairs_a_key_with_a_place_that_is_not_its_own(data: st.Dat
     values = first.layer("request", usable=True)
     incoming = asked(values)
     effectives = [sender.resolve(kind, TENANT, incoming).effective for kind in KINDS]
-    # A caller's key for a place that both services know goes to where the service that calls has it.
-    for choice in (
-        *({n: values.get(f"{kind}_{n}", "") for n in ("provider", "endpoint", "api_key")} for kind in KINDS),
-        *values.get("fallbacks", {}).get("alternatives", ()),
-    ):
+    # A caller's key for a place that both know goes to where the service that calls has it.
+    names = ("provider", "endpoint", "api_key")
+    choices = [{name: values.get(f"{kind}_{name}", "") for name in names} for kind in KINDS]
+    for choice in (*choices, *values.get("fallbacks", {}).get("alternatives", ())):
         if not choice.get("api_key"):
             continue
         endpoint = choice.get("endpoint", "")

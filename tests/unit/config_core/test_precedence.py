@@ -78,7 +78,9 @@ LAYERS = [source for source in Source if source is not Source.LOCKED]
 
 
 def _resolved(kind: ConnectionKind, layers: list[Layer], policy: Policy) -> EffectiveConfiguration:
-    registry = Registry(ConfigurationFile(), Environment(ModelConfiguration(), {}), LocalSecrets({}), "t")
+    registry = Registry(
+        ConfigurationFile(), Environment(ModelConfiguration(), {}), LocalSecrets({}), "t"
+    )
     return resolve(kind, [DEFAULT_LAYER, *layers], registry, policy, "v").effective
 
 
@@ -105,7 +107,9 @@ def test_of_two_layers_that_set_a_field_the_higher_wins(name: str, data: st.Data
         layers = [UNKNOWN_MODEL, _layer(high, name, upper), _layer(low, name, lower)]
         kind: ConnectionKind = "embedding" if name.startswith("embedding") else "chat"
         effective = _resolved(kind, layers, Policy())
-        found = effective.values.fallbacks if name == "fallbacks" else getattr(effective.values, name)
+        found = (
+            effective.values.fallbacks if name == "fallbacks" else getattr(effective.values, name)
+        )
         assert found == upper
         if name == "provider_configs":
             assert effective.sources["provider_configs.local.top_k"] is high
@@ -121,7 +125,9 @@ def test_each_field_comes_from_the_highest_of_any_layers_in_any_order(
 ) -> None:
     fields = [name for name in _fields_of(kind) if name != "embedding_dimensions"]
     stack: dict[Source, dict[str, Any]] = {
-        source: data.draw(st.fixed_dictionaries({}, optional={name: VALUES[name] for name in fields}))
+        source: data.draw(
+            st.fixed_dictionaries({}, optional={name: VALUES[name] for name in fields})
+        )
         for source in LAYERS
     }
     layers = [
@@ -162,15 +168,23 @@ def test_a_lock_supplies_its_value_over_every_layer(name: str) -> None:
         ("presence_penalty", 0.0, 1.0),
         ("seed", 0, 7),
         ("stop", (), ("END",)),
-        ("fallbacks", Fallbacks(), Fallbacks(alternatives=(Fallback(provider=ModelProvider.GROQ),))),
+        (
+            "fallbacks",
+            Fallbacks(),
+            Fallbacks(alternatives=(Fallback(provider=ModelProvider.GROQ),)),
+        ),
     ],
 )
 def test_zero_in_a_higher_layer_is_a_value_and_not_absence(
     name: str, zero: object, other: object
 ) -> None:
-    service = snapshot({"defaults": ModelConfiguration.model_validate({name: other}).model_dump(
-        exclude_none=True, mode="json"
-    )})
+    service = snapshot(
+        {
+            "defaults": ModelConfiguration.model_validate({name: other}).model_dump(
+                exclude_none=True, mode="json"
+            )
+        }
+    )
     assert getattr(chat(service, {name: zero}).values, name) == zero
     assert getattr(chat(service).values, name) == other
 

@@ -1,5 +1,4 @@
 import asyncio
-from contextlib import suppress
 
 import pytest
 from pydantic import SecretStr
@@ -44,14 +43,8 @@ def connection(owner: Owner = Owner.OPERATOR, base_url: str = "http://a/v1") -> 
 def call(circuits: Circuits, to: Connection, error: BaseException | None = None) -> Passage | float:
     passage = circuits.enter(to)
     if isinstance(passage, Passage):
-        with suppress(BaseException), passage:
-            end(error)
+        passage.leave(error)
     return passage
-
-
-def end(error: BaseException | None) -> None:
-    if error is not None:
-        raise error
 
 
 def failure() -> CascadaError:
@@ -174,6 +167,5 @@ def test_a_call_from_before_does_not_end_the_probe(circuits: Circuits, clock: Cl
     clock.now += REST_SECONDS
     circuits.enter(connection())
     assert isinstance(before, Passage)
-    with pytest.raises(UpstreamFailedError), before:
-        raise failure()
+    before.leave(failure())
     assert circuits.enter(connection()) == 0.0

@@ -1,0 +1,74 @@
+"""One of our services as its `app` builds it, on a real port, for the length of a test."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+from cascada.config.v1 import configuration_trace_pb2
+from grpc_status import rpc_status
+
+from config_core.errors import CascadaError
+from config_core.snapshot import Snapshots
+from service_core.channel import create_channel
+from service_core.process import Build, Process, configure
+from service_core.request_context import Peers
+from service_core.status import from_status
+from service_core.telemetry import Metrics
+from service_core.trace import Tracer
+
+PORTS = {
+    f"CASCADA_{name}_PORT": "0" for name in ("AGENT_EXECUTION", "QUERY", "EMBEDDING", "METRICS")
+}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that answers."""
+
+    channel: grpc.aio.Channel
+    snapshots: Snapshots
+    port: int
+
+
+@asynccontextmanager
+async def running(
+    build: Build, environ: Mapping[str, str], peers: Peers | None = None
+) -> AsyncIterator[Running]:
+    """Serve on a free port; `peers` stands in for what the service thinks of who calls it."""
+    settings, snapshots = configure({**PORTS, **environ})
+    process = Process(
+        settings=settings,
+        snapshots=snapshots,
+        metrics=Metrics(),
+        tracer=Tracer(settings.fingerprint_key),
+        peers=peers or Peers(allow_insecure=settings.allow_insecure),
+    )
+    async with AsyncExitStack() as stack:
+        server = await build(process, stack)
+        stack.push_async_callback(server.stop, 0)
+        channel = create_channel(f"127.0.0.1:{server.port}")
+        yield Running(await stack.enter_async_context(channel), snapshots, server.port)
+
+
+class Strangers(Peers):
+    """Takes every caller for one from another machine, whose word on provenance is not taken."""
+
+    def trusts(self, context: object) -> bool:  # noqa: ARG002 # the method that it replaces has it
+        return False
+
+
+def caught(error: grpc.aio.AioRpcError) -> CascadaError:
+    """The error as the service before would rebuild it."""
+    return from_status(error, "tested")
+
+
+def hops_of(error: grpc.aio.AioRpcError) -> list[configuration_trace_pb2.HopReport]:
+    """The reports that an error carries."""
+    return [hop for hop in caught(error).hops if isinstance(hop, configuration_trace_pb2.HopReport)]
+
+
+def all_of(error: grpc.aio.AioRpcError) -> str:
+    """Everything that a caller can see of an error."""
+    status = rpc_status.from_call(error)  # type: ignore[arg-type] # an aio error has what it reads
+    return f"{error!r} {error.debug_error_string()} {error.trailing_metadata()!r} {status!r}"
