@@ -1,7 +1,7 @@
 # Everything that a person or a CI runs. `make` alone lists the targets.
 #
 # PYTHON  the interpreter that .venv is made of; 3.11 or newer (default: python3, else the newest found)
-# ARGS    further arguments for pytest, in test and test-full
+# ARGS    further arguments for pytest, in test and test-full, and for bench
 
 PYTHON ?= python3
 
@@ -17,7 +17,7 @@ STAMP := $(VENV)/.holds-$(shell { pwd; cat $(LOCKS) pyproject.toml; } | cksum | 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-full check generate proto-image lock clean
+.PHONY: help setup demo test test-full check bench generate proto-image lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -71,6 +71,9 @@ check: setup ## lint, format, types, protos, and whether generated/ is fresh
 	$(BUF) format --diff --exit-code
 	$(BUF) breaking --against $(IMAGE)
 	$(BIN)/python protos/generate.py --check
+
+bench: setup ## measure, and print tables; ARGS names some of the measurements
+	@$(BIN)/python -m bench $(ARGS)
 
 generate: setup ## delete generated/ and write it from the protos
 	@$(BIN)/python protos/generate.py

@@ -43,6 +43,7 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
             process.snapshots,
             process.peers,
             ("chat", "embedding"),
+            calls=[],
             fingerprint_key=settings.fingerprint_key,
         ),
     )

@@ -7,15 +7,16 @@ servicer and the client of the query service agree on.
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
 from config_core.effective import EffectiveConfiguration
-from config_core.errors import CascadaError
+from config_core.errors import CascadaError, Reason
 from config_core.forward import Forwarded, forward
+from config_core.resolve import error_of
 from config_core.snapshot import Snapshot, Snapshots
 from config_core.sources.collection import PinnedSpace
-from config_core.sources.request import ForwardedConnection, Incoming
+from config_core.sources.request import Incoming
 from service_core.concurrency import gather_or_cancel
 from service_core.deadline import Deadline
 from service_core.request_context import RequestContext
@@ -41,7 +42,7 @@ class Execution(Generic[Payload]):
     """What is to be searched; empty without retrieval."""
     time_remaining: float | None
     """What the caller's deadline leaves, in seconds; `None` without one."""
-    payload: Payload
+    payload: Payload = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class QueryPort(Protocol[PayloadT_contra, ReplyT_co, EventT_co]):
 class Run(Generic[Payload]):
     """One request on its way through."""
 
-    payload: Payload
+    payload: Payload = field(repr=False)
     effective: EffectiveConfiguration
     handover: Handover
     began: float
@@ -106,17 +107,32 @@ class ExecutionService(Generic[Payload, Reply, Event]):
         began = time.monotonic()
         snapshot = self._snapshots.current
         context = execution.context
-        effective = snapshot.resolve("chat", context.tenant_id, execution.incoming).require()
-        deadline = Deadline.from_context(execution.time_remaining, effective.timeout_seconds)
-        effectives = [effective]
+        chat = snapshot.resolve("chat", context.tenant_id, execution.incoming)
+        effective, effectives, found = chat.effective, [chat.effective], list(chat.violations)
         if execution.collections:
-            # The query service, which knows the spaces, judges what the request says of them.
             embedding = snapshot.resolve("embedding", context.tenant_id, execution.incoming)
             effectives.append(embedding.effective)
-        forwarded = forward(effectives, attach_credentials=self._attach_credentials)
-        if self._attach_credentials and execution.collections:
-            spaces = await self._space_connections(execution, snapshot, deadline)
-            forwarded = replace(forwarded, connections=(*forwarded.connections, *spaces))
+            found.extend(
+                violation
+                for violation in embedding.violations
+                # The query service, which knows the spaces, judges what depends on them.
+                if violation.reason is not Reason.CAPABILITY_UNSUPPORTED and violation not in found
+            )
+        if found:
+            error = error_of(found)
+            error.hops = (HopReport(SERVICE, effective, time.monotonic() - began),)
+            raise error
+        deadline = Deadline.from_context(execution.time_remaining, effective.timeout_seconds)
+        forwarded = forward(effectives)
+        if self._attach_credentials:
+            try:
+                searched = await self._searched(execution, snapshot, deadline)
+            except CascadaError as error:
+                report = HopReport(SERVICE, effective, time.monotonic() - began)
+                error.hops = (report, *error.hops)
+                raise
+            called = forward([effective, *searched], attach_credentials=True)
+            forwarded = replace(forwarded, connections=called.connections)
         handover = Handover(context, forwarded, deadline)
         return Run(execution.payload, effective, handover, began)
 
@@ -140,16 +156,15 @@ class ExecutionService(Generic[Payload, Reply, Event]):
             error.hops = (run.report(), *error.hops)
             raise
 
-    async def _space_connections(
+    async def _searched(
         self, execution: Execution[Payload], snapshot: Snapshot, deadline: Deadline
-    ) -> tuple[ForwardedConnection, ...]:
-        """The connections of the collections' own spaces, which outrank this service's layers."""
+    ) -> list[EffectiveConfiguration]:
+        """What embeds for the collections: their own spaces outrank this service's layers."""
         context = execution.context
         spaces = await gather_or_cancel(
             self._queries.pinned(name, context, deadline) for name in execution.collections
         )
-        effectives = [
+        return [
             snapshot.resolve("embedding", context.tenant_id, execution.incoming, space).effective
             for space in dict.fromkeys(spaces)
         ]
-        return forward(effectives, attach_credentials=True).connections

@@ -11,7 +11,7 @@ from cascada.query.v1 import query_service_pb2
 
 from agent_execution.query_client import Payload
 from agent_execution.service import Execution, ExecutionService, Run
-from config_core.convert import incoming
+from config_core.convert_provenance import incoming
 from config_core.errors import Violation
 from service_core.request_context import Peers, read_context, refuse_if
 from service_core.trace import Tracer
@@ -44,7 +44,8 @@ class AgentExecutionServicer(pb_grpc.AgentExecutionServiceServicer):
         run = await self._service.begin(self._execution(request, context))
         async with aclosing(self._service.stream(run)) as events:
             async for event in events:
-                yield self._event(event, run)
+                if event.WhichOneof("event") is not None:  # a later version may have more kinds
+                    yield self._event(event, run)
 
     def _execution(self, request: Payload, context: _Context) -> Execution[Payload]:
         self._peers.check_keys(request.model_configuration, None, context)

@@ -9,8 +9,8 @@ from cli.checks import Finding, State, accepts_connections, health
 from cli.client import default_target
 from config_core.connection import Credential
 from config_core.errors import CascadaError, ConfigurationFileError
-from config_core.model_configuration import ConnectionKind
-from config_core.registry import Claim, Place
+from config_core.model_configuration import KEYED_PROVIDERS, ConnectionKind
+from config_core.place import Claim, Place
 from config_core.secrets import LocalSecrets, SecretUnavailableError
 from config_core.settings import Settings, unknown_variables
 from config_core.snapshot import Snapshot, Snapshots
@@ -124,7 +124,7 @@ def _secrets(snapshot: Snapshot) -> Iterator[Finding]:
 
 def _places(snapshot: Snapshot) -> list[Place]:
     """The providers' own services, and the registered endpoints beside them."""
-    own = [Place(provider) for provider in environment.KEYED_PROVIDERS]
+    own = [Place(provider) for provider in KEYED_PROVIDERS]
     named = [
         Place(entry.provider, name)
         for name, entry in snapshot.document.endpoints.items()

@@ -58,7 +58,6 @@ class EmbeddingCapabilities:
     """The most texts of one call to the provider."""
     max_tokens: int
     """The most tokens of one call, all texts together."""
-    only_known_models: bool = False
     provider_options: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -169,13 +168,10 @@ MATRIX: Mapping[ModelProvider, ProviderCapabilities] = MappingProxyType(
             embedding=EmbeddingCapabilities(
                 default_model="multilingual-e5-small",
                 models={
-                    "multilingual-e5-small": EmbeddingModel(
-                        384, max_input_tokens=512, prefix="e5"
-                    )
+                    "multilingual-e5-small": EmbeddingModel(384, max_input_tokens=512, prefix="e5")
                 },
                 max_texts=2048,
                 max_tokens=1_000_000,
-                only_known_models=True,
             ),
         ),
     }
@@ -239,10 +235,11 @@ _JSON_TYPES: Mapping[str, tuple[type, ...]] = {
     "object": (dict,),
 }
 _SUSPICIOUS_NAME = re.compile(
-    r"key|token|secret|password|credential|auth|url|uri|host|header|proxy|endpoint|cookie", re.I
+    r"key|token|secret|password|credential|auth|url|uri|host|header|proxy|endpoint|cookie",
+    re.IGNORECASE,
 )
 _CREDENTIAL_NAME = re.compile(
-    r"api[-_ ]?key|access[-_ ]?token|secret|password|credential|authorization|bearer", re.I
+    r"api[-_ ]?key|access[-_ ]?token|secret|password|credential|authorization|bearer", re.IGNORECASE
 )
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from cascada.config.v1 import effective_configuration_pb2, embedding_space_pb2
 from pydantic import SecretStr
 
-from cascada.config.v1 import effective_configuration_pb2, embedding_space_pb2
 from config_core.connection import Owner
 from config_core.convert import provider_from_wire, provider_to_wire, source_to_wire, to_wire
 from config_core.effective import EffectiveConfiguration
@@ -30,7 +30,9 @@ def effective_to_wire(
         digest=effective.digest,
     )
     for option in effective.dropped:
-        message.dropped.add(field=option.field, source=source_to_wire(option.source), reason=option.reason)
+        message.dropped.add(
+            field=option.field, source=source_to_wire(option.source), reason=option.reason
+        )
     known_space = space or effective.space
     if known_space is not None:
         message.embedding_space.CopyFrom(space_to_wire(known_space))
@@ -43,9 +45,7 @@ def effective_to_wire(
     return message
 
 
-def _fingerprints(
-    effective: EffectiveConfiguration, key: SecretStr
-) -> Iterator[tuple[str, str]]:
+def _fingerprints(effective: EffectiveConfiguration, key: SecretStr) -> Iterator[tuple[str, str]]:
     """Those of the caller's and tenant's own keys; the operator's are for the operator's log."""
     for index, target in enumerate(effective.targets):
         credential = target.connection.credential

@@ -9,9 +9,14 @@ from typing import Any
 
 from config_core.capabilities import embedding_model
 from config_core.connection import Connection
-from config_core.errors import CascadaError, Reason
-from config_core.model_configuration import ConnectionKind, Fallbacks, ModelConfiguration, set_fields
-from config_core.registry import Claim
+from config_core.errors import CascadaError, EmbeddingSpaceMismatchError, Reason
+from config_core.model_configuration import (
+    ConnectionKind,
+    Fallbacks,
+    ModelConfiguration,
+    set_fields,
+)
+from config_core.place import Claim
 from config_core.source import Source
 from config_core.space import EmbeddingSpace
 
@@ -115,6 +120,13 @@ class EffectiveConfiguration:
             prefix=known.prefix if known else "",
             endpoint_space=connection.space,
         )
+
+    def check_space(self, space: EmbeddingSpace, collection: str) -> None:
+        """Raise EmbeddingSpaceMismatchError where this names another space than a collection's."""
+        dimensions = self.values.embedding_dimensions
+        asked = self.space_of(space.dimensions if dimensions is None else dimensions)
+        if asked != space:
+            raise EmbeddingSpaceMismatchError(collection, space, asked)
 
 
 def canonical_values(values: ModelConfiguration) -> dict[str, Any]:

@@ -149,7 +149,10 @@ class EmbeddingSpaceMismatchError(CascadaError):
     reason = Reason.EMBEDDING_SPACE_MISMATCH
 
     def __init__(
-        self, collection: str, collection_space: EmbeddingSpace, requested_space: EmbeddingSpace | str
+        self,
+        collection: str,
+        collection_space: EmbeddingSpace,
+        requested_space: EmbeddingSpace | str,
     ) -> None:
         name = f"Collection {collection!r}" if collection else "The collection"
         super().__init__(

@@ -11,7 +11,7 @@ from typing import Any
 
 from config_core.connection import Connection, Credential, Owner
 from config_core.effective import EffectiveConfiguration
-from config_core.model_configuration import CONNECTION_FIELDS, ModelConfiguration
+from config_core.model_configuration import CONNECTION_FIELDS, ConnectionKind, ModelConfiguration
 from config_core.source import Source
 from config_core.sources.request import ForwardedConnection, Provenance
 
@@ -43,7 +43,7 @@ class _Parcel:
     fields: dict[str, Source] = field(default_factory=dict)
     options: dict[str, Source] = field(default_factory=dict)
     beneath: dict[str, frozenset[Source]] = field(default_factory=dict)
-    connections: dict[tuple[str, str, str], ForwardedConnection] = field(default_factory=dict)
+    connections: dict[tuple[str, str, str, str], ForwardedConnection] = field(default_factory=dict)
 
 
 def forward(
@@ -59,7 +59,7 @@ def forward(
         for target in effective.targets:
             attached = attach_credentials or target.connection.sent
             if attached and target.skip is None:  # what is not called needs no key
-                _pack_connection(target.connection, parcel)
+                _pack_connection(effective.kind, target.connection, parcel)
     return Forwarded(
         ModelConfiguration.model_construct(**parcel.values),
         Provenance(parcel.fields, parcel.options, parcel.beneath),
@@ -105,16 +105,14 @@ def _pack_ranks(effective: EffectiveConfiguration, parcel: _Parcel) -> None:
     if model in parcel.fields:
         below = {rank for rank in dependents if rank > parcel.fields[model]}
         parcel.beneath[model] = frozenset(below)
-    stated = _honest(effective.stated)
-    if stated is Source.DEFAULT:
+    if effective.stated is Source.DEFAULT:
         return
-    decided = parcel.fields.get(provider)
-    below = {rank for rank in dependents if decided is not None and rank > decided}
-    if decided is None or stated < decided:
-        below |= {decided} if decided is not None else set()
-        parcel.values[provider] = effective.primary.connection.provider
-        parcel.fields[provider] = stated
-    parcel.beneath[provider] = frozenset(below)
+    ranks = {_honest(effective.stated)}
+    if effective.claim.source is not Source.DEFAULT:
+        decided = _honest(effective.claim.source)
+        ranks |= {decided, *(rank for rank in dependents if rank > decided)}
+    parcel.fields[provider] = min(ranks)
+    parcel.beneath[provider] = frozenset(ranks - {min(ranks)})
 
 
 def _honest(source: Source) -> Source:
@@ -129,41 +127,36 @@ def _pack_claim(effective: EffectiveConfiguration, parcel: _Parcel) -> None:
     if claim.key is not None and claim.source is Source.REQUEST:
         parcel.values[key_field] = claim.key
         parcel.fields[key_field] = claim.source
-    elif claim.reference is not None:
-        parcel.values[reference_field] = claim.reference
+        return
+    credential = effective.primary.connection.credential
+    # What the registry put in the place of the reference goes along in its stead.
+    reference = claim.reference if credential is None else credential.reference
+    if claim.reference is not None and reference:
+        parcel.values[reference_field] = reference
         parcel.fields[reference_field] = _honest(claim.source)
 
 
-def _pack_connection(connection: Connection, parcel: _Parcel) -> None:
+def _pack_connection(kind: ConnectionKind, connection: Connection, parcel: _Parcel) -> None:
+    """The connection with its key; without, where the request brings its own or none is needed."""
     credential: Credential | None = connection.credential
-    if credential is None:
-        if connection.keyless and connection.endpoint:
-            _pack_keyless(connection, parcel)
+    if credential is None and not (connection.keyless and connection.base_url):
         return
-    if credential.source is Source.REQUEST and not credential.reference:
-        return  # it travels in the request's own configuration
-    key = (connection.provider, connection.endpoint, credential.reference)
-    parcel.connections[key] = ForwardedConnection(
-        provider=connection.provider,
-        endpoint=connection.endpoint,
-        base_url=connection.base_url,
-        private=connection.private,
-        source=_honest(credential.source),
-        api_key=credential.key,
-        space=connection.space,
-        secret_ref=credential.reference,
-        tenants_own=credential.owner is Owner.TENANT,
-    )
-
-
-def _pack_keyless(connection: Connection, parcel: _Parcel) -> None:
-    """An endpoint that takes no key, which the next hop need not have registered."""
-    parcel.connections[connection.provider, connection.endpoint, ""] = ForwardedConnection(
-        provider=connection.provider,
-        endpoint=connection.endpoint,
-        base_url=connection.base_url,
-        private=connection.private,
-        source=_honest(connection.source),
-        api_key=None,
-        space=connection.space,
+    travels = credential is not None and credential.owner is Owner.CALLER
+    reference = credential.reference if credential is not None else ""
+    # The primary comes first: an alternative at the same place shares its key.
+    parcel.connections.setdefault(
+        (kind, connection.provider, connection.endpoint, reference),
+        ForwardedConnection(
+            kind=kind,
+            provider=connection.provider,
+            endpoint=connection.endpoint,
+            base_url=connection.base_url,
+            private=connection.private,
+            source=_honest(connection.source if credential is None else credential.source),
+            api_key=None if credential is None or travels else credential.key,
+            space=connection.space,
+            secret_ref=reference,
+            tenants_own=credential is not None and credential.owner is Owner.TENANT,
+            keyless=connection.keyless,
+        ),
     )

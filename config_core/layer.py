@@ -7,6 +7,17 @@ from typing import Any
 from config_core.model_configuration import ModelConfiguration, set_fields
 from config_core.source import Source
 
+_PREFERENCE_FIELDS = {"chat_provider": "provider", "chat_model": "model"}
+
+
+def field_path(source: Source, name: str) -> str:
+    """Where people find a field that this layer set: in the request, or at the operator's."""
+    if source is Source.REQUEST:
+        return f"model_configuration.{name}"
+    if source is Source.PREFERENCE:
+        return f"model_preferences.{_PREFERENCE_FIELDS.get(name, name)}"
+    return f"{source.name.lower()}.{name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:

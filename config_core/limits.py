@@ -4,24 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from config_core.errors import Reason, Violation
-from config_core.layer import Layer
+from config_core.layer import Layer, field_path
 from config_core.model_configuration import CONNECTION_FIELDS, ConnectionKind, set_fields
 from config_core.policy import Policy
 from config_core.registry import Registry
 from config_core.source import Source
 
-_REQUEST_LAYERS = {
-    Source.REQUEST: "model_configuration",
-    Source.PREFERENCE: "model_preferences",
-}
-_PREFERENCE_FIELDS = {"chat_provider": "provider", "chat_model": "model"}
-
-
-def field_path(source: Source, name: str) -> str:
-    """Where the caller finds a field that came from this layer of the request."""
-    if source is Source.PREFERENCE:
-        return f"model_preferences.{_PREFERENCE_FIELDS.get(name, name)}"
-    return f"model_configuration.{name}"
+_REQUEST_LAYERS = (Source.REQUEST, Source.PREFERENCE)
 
 
 def violation(source: Source, name: str, rule: str, what: str) -> Violation:

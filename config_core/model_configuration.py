@@ -36,6 +36,10 @@ class ModelProvider(StrEnum):
     LOCAL = "local"
 
 
+KEYED_PROVIDERS = (ModelProvider.OPENAI, ModelProvider.GROQ, ModelProvider.MISTRAL)
+"""The providers whose own service takes a key."""
+
+
 class FallbackCondition(StrEnum):
     """A failure that falls back only where the caller asks for it."""
 
@@ -185,6 +189,4 @@ CONNECTION_FIELDS: dict[ConnectionKind, tuple[str, ...]] = {
 
 def set_fields(configuration: ModelConfiguration) -> dict[str, Any]:
     """The fields that this layer sets, by name; presence decides, never truthiness."""
-    return {
-        name: value for name, value in configuration.__dict__.items() if value is not None
-    }
+    return {name: value for name, value in configuration.__dict__.items() if value is not None}

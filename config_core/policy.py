@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from config_core.model_configuration import (
     CONNECTION_FIELDS,
@@ -72,6 +72,16 @@ class Policy(FrozenModel):
     """Limits by field: a request beyond one is refused, a lower layer's value is brought inside."""
     operator_fallback: Annotated[bool | None, Field()] = None
     """Whether a request with its own key may fall back to the operator's; absent means no."""
+
+    @model_validator(mode="after")
+    def _bounds_in_range(self) -> Self:
+        for name, bound in self.bounds.items():
+            for end in (bound.min, bound.max):
+                try:
+                    ModelConfiguration.model_validate({name: end})
+                except ValidationError:
+                    raise ValueError(f"{name} can't be bounded by {end:g}") from None
+        return self
 
     def over(self, general: "Policy") -> "Policy":
         """This policy with the general one beneath: own locks win, the tighter bound holds."""

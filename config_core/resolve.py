@@ -93,7 +93,7 @@ def resolve(
     ascending = sorted(layers, key=lambda layer: (-layer.source, layer.forwarded))
     locks = Layer.of(Source.LOCKED, policy.locks)
     found += lock_violations(kind, ascending, policy, registry)
-    decision = walk(kind, [*ascending, locks] if locks.fields else ascending, registry, found)
+    decision = walk(kind, _locked(kind, ascending, locks), registry, found)
     values, sources = _merge(ascending, locks, _OWN_FIELDS[kind])
     found += apply_bounds(values, sources, ascending, policy)
     options = Options(
@@ -111,9 +111,7 @@ def resolve(
         target, dimensions = embedding_target(decision, options, registry, found, dropped)
         targets = (target,)
         if dimensions != decision.dimensions:
-            decision = replace(
-                decision, dimensions=dimensions, dimensions_source=Source.DEFAULT
-            )
+            decision = replace(decision, dimensions=dimensions, dimensions_source=Source.DEFAULT)
     _add_decision(kind, decision, values, sources)
     for target in targets:
         _add_options(target, options, values, sources)
@@ -130,6 +128,29 @@ def resolve(
         stated=decision.stated,
     )
     return Resolution(effective, tuple(found))
+
+
+def _locked(kind: ConnectionKind, ascending: Sequence[Layer], locks: Layer) -> list[Layer]:
+    """The layers with the locks among them.
+
+    A locked connection lies beneath the request, whose model and key then belong to it; the locks of
+    everything else lie on top.
+    """
+    if not locks.fields:
+        return list(ascending)
+    provider, *rest = CONNECTION_FIELDS[kind]
+    beneath = {name: locks.fields[name] for name in (provider, *rest) if name in locks.fields}
+    above = {name: value for name, value in locks.fields.items() if name not in rest}
+    place = next(
+        (index for index, layer in enumerate(ascending) if layer.source <= Source.PREFERENCE),
+        len(ascending),
+    )
+    return [
+        *ascending[:place],
+        Layer(Source.LOCKED, beneath),
+        *ascending[place:],
+        Layer(Source.LOCKED, above),
+    ]
 
 
 def _merge(
@@ -159,7 +180,7 @@ def _add_decision(
 ) -> None:
     provider_field, endpoint_field, *_ = CONNECTION_FIELDS[kind]
     values[provider_field] = decision.place.provider
-    sources[provider_field] = decision.claim.source
+    sources[provider_field] = decision.stated
     if decision.place.endpoint:
         values[endpoint_field] = decision.place.endpoint
         sources[endpoint_field] = decision.claim.source

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from config_core import configuration_file
+from config_core import file_reader
 from config_core.configuration_file import ConfigurationFile
 from config_core.errors import ConfigurationFileError
 from config_core.layer import Layer
@@ -123,7 +123,11 @@ class Snapshots:
         while self._path is not None:
             await asyncio.sleep(POLL_SECONDS)
             if self._look() != self._stamp:
-                self.reload()
+                try:
+                    self.reload()
+                except Exception as error:  # noqa: BLE001 # the watch has to go on, whatever it was
+                    problem = ("", f"can't be taken over: {type(error).__name__}")
+                    self._on_refusal(ConfigurationFileError(str(self._path), [problem]))
 
     def _look(self) -> tuple[int, int, int] | None:
         """What tells one state of the file from another; follows the links that mounted volumes use."""
@@ -137,8 +141,8 @@ class Snapshots:
 
     def _load(self) -> Snapshot:
         if self._path is None:
-            document, version = ConfigurationFile(), configuration_file.version_of({})
+            document, version = ConfigurationFile(), file_reader.version_of({})
         else:
-            document, version = configuration_file.read(self._path)
+            document, version = file_reader.read(self._path)
         self._environment.check(document)
         return Snapshot(document, version, self._environment, self._secrets)

@@ -14,10 +14,12 @@ from config_core.capabilities import (
 from config_core.connection import Owner
 from config_core.effective import DroppedOption, Skip, Target
 from config_core.errors import Reason, Violation
-from config_core.limits import field_path, violation
+from config_core.layer import field_path
+from config_core.limits import violation
 from config_core.model_configuration import Fallback, FallbackCondition
+from config_core.place import Claim, Place
 from config_core.policy import Policy
-from config_core.registry import Claim, Place, Registry
+from config_core.registry import Registry
 from config_core.source import Source
 from config_core.walk import Decision
 
@@ -122,9 +124,9 @@ def _alternative(
         provider = implied
     if provider is None:
         return None  # refused with the layer itself
-    place = Place(provider, alternative.endpoint or "")
+    place = Place.of(provider, alternative.endpoint)
     model = alternative.model or default_model(provider, "chat")
-    claim = Claim(source, alternative.api_key, alternative.secret_ref)
+    claim = Claim(source, alternative.api_key, alternative.secret_ref, index)
     connection, problem = registry.connect("chat", place, claim)
     skip = None
     rule = _broken_lock(place, model, policy)
@@ -154,8 +156,8 @@ def _guarded(target: Target, primary: Target, policy: Policy) -> Target:
     if (
         own is not None
         and own.owner is Owner.CALLER
-        and other is not None
-        and other.owner is Owner.OPERATOR
+        and (other is None or other.owner is Owner.OPERATOR)
+        and target.connection.base_url  # the model in this process is nobody's account
         and not policy.operator_fallback
         and target.skip is None
     ):

@@ -9,15 +9,19 @@ from dataclasses import dataclass, replace
 
 from config_core.capabilities import default_model, embedding_model
 from config_core.errors import Violation
-from config_core.layer import Layer
+from config_core.layer import Layer, field_path
 from config_core.model_configuration import (
     CONNECTION_FIELDS,
     ConnectionKind,
     Fallbacks,
     ModelProvider,
 )
-from config_core.registry import Claim, Place, Registry
+from config_core.place import Claim, Place
+from config_core.registry import Registry
 from config_core.source import Source
+
+COLLECTIONS_FIELD = "retrieval.collections"
+"""Where people find what is wrong with a collection's space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +77,16 @@ def _decide(
         return current  # a lone key or reference was refused with the layer itself
     if endpoint is not None:
         implied = registry.provider_of(endpoint)
-        place = f"model_configuration.{kind}"
-        if implied is None:
-            violations.append(
-                Violation(
-                    f"{place}_endpoint",
-                    f"{endpoint!r} is not a registered endpoint: see ListCapabilities",
-                )
-            )
-            return current
-        if provider is not None and provider is not implied:
-            violations.append(
-                Violation(f"{place}_provider", f"endpoint {endpoint!r} belongs to {implied}")
-            )
+        problem = _endpoint_problem(kind, layer.source, provider, endpoint, implied)
+        if problem is not None:
+            violations.append(problem)
             return current
         provider = implied
     assert provider is not None
     if key is None and reference is None and _restates(layer, provider, endpoint, current.place):
         return replace(current, stated=layer.source)
     decided = Decision(
-        place=Place(provider, endpoint or ""),
+        place=Place.of(provider, endpoint),
         claim=Claim(layer.source, key, reference),
         stated=layer.source,
         model=current.model,
@@ -111,11 +105,31 @@ def _decide(
     return decided
 
 
+def _endpoint_problem(
+    kind: ConnectionKind,
+    source: Source,
+    provider: ModelProvider | None,
+    endpoint: str,
+    implied: ModelProvider | None,
+) -> Violation | None:
+    path = field_path(source, f"{kind}_endpoint")
+    if implied is None and source is Source.COLLECTION:
+        return Violation(
+            COLLECTIONS_FIELD,
+            f"a collection was written through endpoint {endpoint!r}, which is no longer registered",
+        )
+    if implied is None:
+        return Violation(path, f"{endpoint!r} is not a registered endpoint: see ListCapabilities")
+    if provider is not None and provider is not implied:
+        path = field_path(source, f"{kind}_provider")
+        return Violation(path, f"endpoint {endpoint!r} belongs to {implied}")
+    return None
+
+
 def _restates(layer: Layer, provider: ModelProvider, endpoint: str | None, place: Place) -> bool:
     """Whether a layer without a credential only says again what was inherited."""
     if endpoint is not None:
-        # Who brought a credential for the endpoint that the operator fixed has kept to the lock.
-        return layer.source is Source.LOCKED and Place(provider, endpoint) == place
+        return False
     if layer.source is Source.COLLECTION:
         # A space without an endpoint is that of the provider's own service, not of what is inherited.
         return Place(provider) == place

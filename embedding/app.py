@@ -19,6 +19,7 @@ from service_core.process import Process
 from service_core.readiness import serve_when_loaded
 from service_core.server import GrpcServer
 from service_core.upstream.clients import ClientPool
+from service_core.upstream.monitor import UpstreamMonitor
 
 NAME = "cascada.embedding.v1.EmbeddingService"
 CONFIGURATION = "cascada.config.v1.ConfigurationService"
@@ -28,6 +29,7 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
     """Start the embedding service; it says SERVING once its local model is loaded or has failed."""
     clients = ClientPool()
     stack.push_async_callback(clients.aclose)
+    upstream = UpstreamMonitor(SERVICE, process.metrics, clients)
     local = LocalEmbeddingProvider()
     stack.push_async_callback(local.aclose)
     providers: dict[ModelProvider, EmbeddingProvider] = {
@@ -35,7 +37,7 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
         ModelProvider.MISTRAL: MistralEmbedding(clients),
         ModelProvider.LOCAL: local,
     }
-    service = EmbeddingService(process.snapshots, providers)
+    service = EmbeddingService(process.snapshots, providers, upstream)
     server = process.server(SERVICE, process.settings.embedding_port)
     server.add(
         NAME,
@@ -49,6 +51,7 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
             process.snapshots,
             process.peers,
             ("embedding",),
+            calls=["embedding"],
             fingerprint_key=process.settings.fingerprint_key,
         ),
     )

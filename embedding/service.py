@@ -16,8 +16,8 @@ from embedding.batching import BatchLimits, embed_in_batches
 from embedding.providers.port import EmbedCall, EmbeddingProvider, EmbedResult, InputKind
 from service_core.attempts import Attempt
 from service_core.deadline import Deadline
-from service_core.retry import Attempts
-from service_core.trace import Hop, HopReport
+from service_core.retry import UpstreamCalls
+from service_core.trace import Hop, HopReport, required
 from service_core.upstream.errors import UpstreamFailedError
 from service_core.usage import Usage
 
@@ -51,16 +51,22 @@ class EmbeddingService:
     """Turns texts into vectors."""
 
     def __init__(
-        self, snapshots: Snapshots, providers: Mapping[ModelProvider, EmbeddingProvider]
+        self,
+        snapshots: Snapshots,
+        providers: Mapping[ModelProvider, EmbeddingProvider],
+        upstream: UpstreamCalls,
     ) -> None:
         self._snapshots = snapshots
         self._providers = providers
+        self._upstream = upstream
 
     async def embed(self, request: EmbedInput) -> EmbedOutput:
         """Embed all texts or raise; an error names the index of the text that it is about."""
         began = time.monotonic()
         snapshot = self._snapshots.current
-        effective = snapshot.resolve("embedding", request.tenant_id, request.incoming).require()
+        effective = required(
+            SERVICE, snapshot.resolve("embedding", request.tenant_id, request.incoming)
+        )
         deadline = Deadline.from_context(request.time_remaining, effective.timeout_seconds)
         made: list[Attempt] = []
 
@@ -105,7 +111,7 @@ class EmbeddingService:
 
         async def embed_batch(texts: Sequence[str]) -> EmbedResult:
             # Retries are each batch's own: one that fails does not have the rest embedded again.
-            attempts = Attempts(effective, deadline)
+            attempts = self._upstream.attempts(effective, deadline)
             try:
                 result, _ = await attempts.run(lambda target: call(target, texts))
             finally:
@@ -123,7 +129,14 @@ def _limits(target: Target) -> BatchLimits:
 
 def _space(effective: EffectiveConfiguration, result: EmbedResult) -> EmbeddingSpace:
     """The space of the vectors that came; raises where they are not of the length expected."""
-    space = effective.space_of(len(result.vectors[0]) // 4)
+    # A provider's answer is of one length by itself; those to different batches need not be.
+    lengths = sorted({len(vector) // 4 for vector in result.vectors})
+    if len(lengths) > 1:
+        provider = effective.primary.connection.provider
+        raise UpstreamFailedError(
+            provider, f"{provider} sent vectors of {lengths[0]} and of {lengths[-1]} dimensions."
+        )
+    space = effective.space_of(lengths[0])
     expected = effective.space
     if expected is None or expected == space:
         return space

@@ -6,8 +6,8 @@ import grpc
 from cascada.embedding.v1 import embedding_service_pb2 as pb
 from cascada.embedding.v1 import embedding_service_pb2_grpc as pb_grpc
 
-from config_core.convert import incoming
 from config_core.convert_effective import space_to_wire
+from config_core.convert_provenance import incoming
 from config_core.errors import Violation
 from embedding.providers.port import InputKind
 from embedding.service import EmbeddingService, EmbedInput

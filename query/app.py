@@ -29,6 +29,7 @@ from service_core.process import Process
 from service_core.readiness import serve_when_loaded
 from service_core.server import GrpcServer
 from service_core.upstream.clients import ClientPool
+from service_core.upstream.monitor import UpstreamMonitor
 
 NAME = "cascada.query.v1.QueryService"
 CONFIGURATION = "cascada.config.v1.ConfigurationService"
@@ -45,6 +46,7 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
     )
     clients = ClientPool()
     stack.push_async_callback(clients.aclose)
+    upstream = UpstreamMonitor(SERVICE, process.metrics, clients)
     engine = LocalChatEngine(settings.local_chat_model_path)
     stack.push_async_callback(engine.close)
     providers: dict[ModelProvider, ChatProvider] = {
@@ -62,7 +64,7 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
         small_local_model=settings.local_chat_model_path is None,
     )
     service = QueryService(
-        process.snapshots, providers, retriever, prompter, settings.nothing_found_answer
+        process.snapshots, providers, retriever, prompter, upstream, settings.nothing_found_answer
     )
     server = process.server(SERVICE, settings.query_port)
     server.add(
@@ -84,6 +86,7 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
             process.peers,
             ("chat", "embedding"),
             pinned=retriever.pinned,
+            calls=["chat"],
             fingerprint_key=settings.fingerprint_key,
         ),
     )

@@ -3,13 +3,13 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 
 from config_core.effective import EffectiveConfiguration
-from config_core.errors import CascadaError, Reason
+from config_core.errors import CascadaError, EmbeddingSpaceMismatchError, Reason
 from config_core.forward import forward
 from config_core.snapshot import Snapshots
 from config_core.sources.collection import PinnedSpace
@@ -17,17 +17,20 @@ from config_core.sources.request import Incoming
 from query.chunking import TextChunk, chunk_text
 from query.embedding_client import Embedded, EmbeddingPort
 from query.errors import store_errors_for
-from query.retrieval import SERVICE, check_space
+from query.retrieval import SERVICE
 from query.store import Chunk, Document, MetadataValue, Store
 from query.tokens import estimate_tokens
 from service_core.deadline import Deadline
 from service_core.request_context import RequestContext
-from service_core.trace import Hop, HopReport
+from service_core.trace import Hop, HopReport, required
 from service_core.usage import Usage
 
 DEFAULT_CHUNK_TOKENS = 200
 DEFAULT_OVERLAP_SENTENCES = 1
 DOCUMENTS_IN_FLIGHT = 4
+TEXTS_PER_CALL = 256
+"""How many passages are embedded at once: far below what the embedding service takes, so that each
+call ends within its time, however long the document is."""
 _SMALLEST_CHUNK_TOKENS = 16
 
 _FATAL = frozenset(
@@ -136,13 +139,14 @@ class Indexer:
         async with store_errors_for(options.collection):
             known = await self._store.get_collection(options.context.tenant_id, options.collection)
         pinned = PinnedSpace(known.space, known.endpoint) if known else None
-        effective = (
+        effective = required(
+            SERVICE,
             self._snapshots.current.resolve(
                 "embedding", options.context.tenant_id, options.incoming, pinned
-            )
-        ).require()
+            ),
+        )
         if pinned is not None:
-            check_space(effective, pinned, options.collection)
+            effective.check_space(pinned.space, options.collection)
         run = _Run(self, options, effective)
         feeding = asyncio.create_task(run.feed(documents))
         try:
@@ -197,9 +201,8 @@ class Indexer:
         self, run: "_Run", document: SourceDocument
     ) -> tuple[tuple[TextChunk, ...], Embedded | None]:
         """Chunk and embed. Tokens are estimated: where one is too long, all chunks get smaller."""
-        options, effective = run.options, run.effective
+        options = run.options
         tokens = options.chunk_tokens
-        deadline = Deadline.from_context(options.time_remaining, effective.timeout_seconds)
         while True:
             chunks = await asyncio.to_thread(
                 chunk_text,
@@ -211,22 +214,35 @@ class Indexer:
             if not chunks:
                 return chunks, None
             try:
-                embedded = await self._embeddings.embed(
-                    [chunk.text for chunk in chunks],
-                    query=False,
-                    forwarded=forward([effective], attach_credentials=self._attach_credentials),
-                    context=options.context,
-                    deadline=deadline,
-                )
+                return chunks, await self._embed_all(run, [chunk.text for chunk in chunks])
             except CascadaError as error:
                 too_long = error.code_reason is Reason.CONTEXT_TOO_LONG
                 if not too_long or tokens <= _SMALLEST_CHUNK_TOKENS:
                     raise
                 tokens = max(_SMALLEST_CHUNK_TOKENS, tokens // 2)
-                continue
+
+    async def _embed_all(self, run: "_Run", texts: Sequence[str]) -> Embedded:
+        """Embed one document's passages, in as many calls as it takes, all into one space."""
+        vectors: list[bytes] = []
+        first: Embedded | None = None
+        for start in range(0, len(texts), TEXTS_PER_CALL):
+            embedded = await self._embeddings.embed(
+                texts[start : start + TEXTS_PER_CALL],
+                query=False,
+                forwarded=forward([run.effective], attach_credentials=self._attach_credentials),
+                context=run.options.context,
+                deadline=run.deadline(),
+            )
             run.summary.usage += embedded.usage
             run.last_hops = embedded.hops
-            return chunks, embedded
+            vectors += embedded.vectors
+            first = first or embedded
+            if embedded.space != first.space:
+                raise EmbeddingSpaceMismatchError(
+                    run.options.collection, first.space, embedded.space
+                )
+        assert first is not None
+        return replace(first, vectors=vectors)
 
 
 class _Run:
@@ -245,6 +261,8 @@ class _Run:
         )
         self._indexer = indexer
         self._began = asyncio.get_running_loop().time()
+        remaining = options.time_remaining
+        self._callers_deadline = None if remaining is None else Deadline.after(remaining)
 
     def report(self) -> HopReport:
         """The report of this hop."""
@@ -254,6 +272,11 @@ class _Run:
             asyncio.get_running_loop().time() - self._began,
             collections=(self.options.collection,),
         )
+
+    def deadline(self) -> Deadline:
+        """The deadline of one call: its own limit, or the end of the whole stream before that."""
+        own = Deadline.after(self.effective.timeout_seconds)
+        return own if self._callers_deadline is None else min(own, self._callers_deadline)
 
     async def feed(self, documents: AsyncIterator[SourceDocument]) -> None:
         """Start a task each document, as many at once as there are places."""
@@ -276,8 +299,11 @@ class _Run:
         except Exception as error:  # noqa: BLE001 # the reader of the results has to raise it
             await self.results.put(error)
         finally:
-            for task in running.values():
+            left = list(running.values())
+            for task in left:
                 task.cancel()
+            if left:
+                await asyncio.wait(left)  # whoever waits for the feeding waits for them as well
 
     async def _one(
         self, position: int, document: SourceDocument, places: asyncio.Semaphore

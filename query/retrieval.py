@@ -5,18 +5,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from config_core.effective import EffectiveConfiguration
-from config_core.errors import CascadaError, CollectionNotFoundError, EmbeddingSpaceMismatchError
+from config_core.errors import (
+    CascadaError,
+    CollectionNotFoundError,
+    EmbeddingSpaceMismatchError,
+    Reason,
+    RemoteError,
+)
 from config_core.forward import forward
+from config_core.resolve import Resolution, error_of
 from config_core.snapshot import Snapshot
 from config_core.sources.collection import PinnedSpace
 from config_core.sources.request import Incoming
+from config_core.walk import COLLECTIONS_FIELD
 from query.embedding_client import Embedded, EmbeddingPort
 from query.errors import store_errors_for
 from query.store import Filter, Hit, SearchMode, SearchQuery, Store
 from service_core.concurrency import gather_or_cancel
 from service_core.deadline import Deadline
 from service_core.request_context import RequestContext
-from service_core.trace import Hop, HopReport
+from service_core.trace import Hop, HopReport, required
 
 SERVICE = "query"
 DEFAULT_TOP_K = 5
@@ -108,17 +116,25 @@ class Retriever:
         """
         spaces = []
         for pinned, collections in await self.pinned(context.tenant_id, retrieval.collections):
-            effective = snapshot.resolve("embedding", context.tenant_id, incoming, pinned).require()
-            check_space(effective, pinned, collections[0])
-            spaces.append(_Space(pinned, collections, effective))
+            resolution = snapshot.resolve("embedding", context.tenant_id, incoming, pinned)
+            if retrieval.needs_vector:
+                required(SERVICE, resolution).check_space(pinned.space, collections[0])
+            else:
+                _require_but_for_the_space(resolution)
+            spaces.append(_Space(pinned, collections, resolution.effective))
         if isinstance(budget, Deadline):
             deadline = budget
         else:
             limit = min(space.effective.timeout_seconds for space in spaces)
             deadline = Deadline.from_context(budget, limit)
-        async with deadline.timeout():
-            vectors, hops = await self._embed(query, retrieval, spaces, context, deadline)
-            passages = await self._search(query, retrieval, context.tenant_id, vectors)
+        hops: tuple[Hop, ...] = ()
+        try:
+            async with deadline.timeout():
+                vectors, hops = await self._embed(query, retrieval, spaces, context, deadline)
+                passages = await self._search(query, retrieval, context.tenant_id, vectors)
+        except CascadaError as error:
+            error.hops = (*hops, *error.hops)
+            raise
         return Retrieved(passages, hops)
 
     async def _embed(
@@ -131,7 +147,11 @@ class Retriever:
     ) -> tuple[Mapping[str, bytes | None], tuple[Hop, ...]]:
         """The query's vector for each collection, and the reports of the hops."""
         if not retrieval.needs_vector:
-            return dict.fromkeys(retrieval.collections), ()
+            reports = (
+                HopReport(SERVICE, space.effective, 0.0, collections=space.collections)
+                for space in spaces
+            )
+            return dict.fromkeys(retrieval.collections), tuple(reports)
         embedded = await gather_or_cancel(
             self._embed_in(query, space, context, deadline) for space in spaces
         )
@@ -169,8 +189,18 @@ class Retriever:
                     space.collections[0], space.pinned.space, answer.space
                 )
         except CascadaError as error:
+            if error.code_reason is Reason.CONTEXT_TOO_LONG:
+                # The next service speaks of its texts; the caller sent a question.
+                hops = error.hops
+                error = RemoteError(
+                    Reason.CONTEXT_TOO_LONG,
+                    "The question is too long to be embedded for the search: shorten it, or search "
+                    "by full text.",
+                    metadata=error.metadata,
+                )
+                error.hops = hops
             error.hops = (report(), *error.hops)
-            raise
+            raise error from None
         return answer, report()
 
     async def _search(
@@ -221,9 +251,8 @@ def _merged(lists: Sequence[list[Found]]) -> list[Found]:
     )
 
 
-def check_space(effective: EffectiveConfiguration, pinned: PinnedSpace, collection: str) -> None:
-    """Refuse a request whose embedding fields name another space than the collection's."""
-    known = effective.values.embedding_dimensions
-    asked = effective.space_of(pinned.space.dimensions if known is None else known)
-    if asked != pinned.space:
-        raise EmbeddingSpaceMismatchError(collection, pinned.space, asked)
+def _require_but_for_the_space(resolution: Resolution) -> None:
+    """Words are found in any space, be its endpoint gone; all else has to be right."""
+    wrong = [found for found in resolution.violations if found.field != COLLECTIONS_FIELD]
+    if wrong:
+        raise error_of(wrong)

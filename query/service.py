@@ -29,8 +29,8 @@ from query.providers.port import ChatProvider
 from query.retrieval import SERVICE, Found, Retrieval, Retrieved, Retriever
 from service_core.deadline import Deadline
 from service_core.request_context import RequestContext
-from service_core.retry import Attempts, Restarted
-from service_core.trace import Hop, HopReport
+from service_core.retry import Attempts, Restarted, UpstreamCalls
+from service_core.trace import Hop, HopReport, required
 from service_core.usage import Usage
 
 
@@ -99,6 +99,7 @@ class QueryService:
         providers: Mapping[ModelProvider, ChatProvider],
         retriever: Retriever,
         prompter: Prompter,
+        upstream: UpstreamCalls,
         nothing_found: str,
     ) -> None:
         """`nothing_found` is the answer where retrieval finds no passage."""
@@ -106,6 +107,7 @@ class QueryService:
         self._providers = providers
         self._retriever = retriever
         self._prompter = prompter
+        self._upstream = upstream
         self._nothing_found = nothing_found
 
     async def query(self, question: Question) -> Answer:
@@ -114,8 +116,7 @@ class QueryService:
         try:
             if await self._retrieve(run):
                 return self._nothing(run)
-            async with run.deadline.timeout():
-                result, used = await self._complete(run)
+            result, used = await self._complete(run)
         except CascadaError as error:
             error.hops = (*run.hops, *error.hops, run.report())
             raise
@@ -200,11 +201,17 @@ class QueryService:
     def _begin(self, question: Question) -> _Run:
         began = time.monotonic()
         snapshot = self._snapshots.current
-        effective = snapshot.resolve(
-            "chat", question.context.tenant_id, question.incoming
-        ).require()
+        resolution = snapshot.resolve("chat", question.context.tenant_id, question.incoming)
+        effective = required(SERVICE, resolution)
         deadline = Deadline.from_context(question.time_remaining, effective.timeout_seconds)
-        run = _Run(question, snapshot, effective, deadline, Attempts(effective, deadline), began)
+        run = _Run(
+            question,
+            snapshot,
+            effective,
+            deadline,
+            self._upstream.attempts(effective, deadline),
+            began,
+        )
         primary = effective.primary
         if primary.skip is None and primary.problem is not None:
             primary.problem.hops = (run.report(),)

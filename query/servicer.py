@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import grpc
+from cascada.query.v1 import document_pb2
 from cascada.query.v1 import query_service_pb2 as pb
 from cascada.query.v1 import query_service_pb2_grpc as pb_grpc
 
-from config_core.convert import incoming
+from config_core.convert_provenance import incoming
 from config_core.errors import Violation
 from config_core.sources.request import Incoming
 from query import wire_request as wire
@@ -31,7 +33,7 @@ DEFAULT_PAGE_SIZE = 100
 MAX_DELETIONS = 1000
 
 _Context = grpc.aio.ServicerContext[Any, Any]
-_Configured = pb.QueryRequest | pb.StreamQueryRequest | pb.SearchRequest
+_Configured = pb.QueryRequest | pb.StreamQueryRequest | pb.SearchRequest | document_pb2.IndexOptions
 
 
 class QueryServicer(pb_grpc.QueryServiceServicer):
@@ -66,20 +68,19 @@ class QueryServicer(pb_grpc.QueryServiceServicer):
             async for event in events:
                 yield event_to_wire(event, self._tracer)
 
-    async def Search(
-        self, request: pb.SearchRequest, context: _Context
-    ) -> pb.SearchResponse:
+    async def Search(self, request: pb.SearchRequest, context: _Context) -> pb.SearchResponse:
         """Find passages."""
         violations: list[Violation] = []
         caller = read_context(request.context, violations)
         wire.check_text("query", request.query, wire.MAX_QUERY_CHARACTERS, violations)
         retrieval = wire.retrieval_from(request.retrieval, violations)
-        refuse_if(violations)
+        found = self._incoming(request, context)
+        _refuse(violations, found)
         retrieved = await self._service.search(
             request.query,
             retrieval,
             caller,
-            self._incoming(request, context),
+            found,
             context.time_remaining(),
         )
         return pb.SearchResponse(
@@ -172,7 +173,7 @@ class QueryServicer(pb_grpc.QueryServiceServicer):
             tools=wire.tools_from(request.tools, violations),
             response_format=wire.response_format_from(request.response_format, violations),
         )
-        refuse_if(violations)
+        _refuse(violations, question.incoming)
         return question
 
     def _incoming(self, request: _Configured, context: _Context) -> Incoming:
@@ -188,25 +189,30 @@ class QueryServicer(pb_grpc.QueryServiceServicer):
         if first.WhichOneof("part") != "options":
             refuse_if([invalid("options", "must come first, before the documents")])
         options = first.options
-        violations: list[Violation] = []
-        caller = read_context(options.context, violations)
+        misplaced: list[Violation] = []
+        caller = read_context(options.context, misplaced)
+        violations = [replace(found, field=f"options.{found.field}") for found in misplaced]
         wire.check_collection("options.collection", options.collection, violations)
         tokens, overlap = wire.chunk_settings(options, violations)
-        refuse_if(violations)
-        provenance = options.provenance if options.HasField("provenance") else None
-        self._peers.check_keys(options.model_configuration, provenance, context)
+        found = self._incoming(options, context)
+        _refuse(violations, found)
         return IndexOptions(
             context=caller,
             collection=options.collection,
-            incoming=incoming(
-                options.model_configuration,
-                wire_provenance=provenance,
-                trusted=self._peers.trusts(context),
-            ),
+            incoming=found,
             time_remaining=context.time_remaining(),
             chunk_tokens=tokens,
             overlap_sentences=overlap,
         )
+
+
+def _refuse(violations: list[Violation], found: Incoming) -> None:
+    """Refuse a request with all that is wrong with it, its model configuration included.
+
+    What is wrong with that alone is left to its resolution, which finds more.
+    """
+    if violations:
+        refuse_if([*violations, *found.violations])
 
 
 def _named_collection(

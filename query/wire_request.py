@@ -1,6 +1,7 @@
 """Requests of the query service as domain types, with everything that is wrong with them."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from cascada.common.v1 import chat_pb2, retrieval_pb2
@@ -52,7 +53,7 @@ def check_collection(field: str, name: str, violations: Violations) -> None:
         )
 
 
-def history_from(turns: Iterable[chat_pb2.Turn], violations: Violations) -> list[Message]:
+def history_from(turns: Sequence[chat_pb2.Turn], violations: Violations) -> list[Message]:
     """Earlier turns as messages."""
     messages = []
     for index, turn in enumerate(turns):
@@ -66,7 +67,7 @@ def history_from(turns: Iterable[chat_pb2.Turn], violations: Violations) -> list
         else:
             calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in turn.tool_calls)
             messages.append(Message(role, turn.text, calls, turn.tool_call_id))
-    if len(messages) > MAX_HISTORY:
+    if len(turns) > MAX_HISTORY:
         violations.append(invalid("history", f"must have at most {MAX_HISTORY} turns"))
     return messages
 
@@ -120,7 +121,7 @@ def retrieval_from(message: retrieval_pb2.Retrieval, violations: Violations) -> 
         violations.append(
             invalid("retrieval.collections", f"must be 1 to {MAX_COLLECTIONS} collections")
         )
-    for index, name in enumerate(names):
+    for index, name in enumerate(message.collections):
         check_collection(f"retrieval.collections[{index}]", name, violations)
     top_k = message.top_k if message.HasField("top_k") else DEFAULT_TOP_K
     if not 1 <= top_k <= MAX_TOP_K:
@@ -154,6 +155,8 @@ def document_from(message: document_pb2.Document) -> SourceDocument:
     for key, value in metadata.items():
         if not isinstance(value, str | int | float | bool):
             violations.append(invalid(f"metadata.{key}", "must be a string, number or bool"))
+        elif isinstance(value, float) and not math.isfinite(value):
+            violations.append(invalid(f"metadata.{key}", "must be a finite number"))
     return SourceDocument(
         document_id=message.document_id,
         text=message.text,

@@ -20,6 +20,8 @@ from config_core.model_configuration import ModelProvider
 FAILURES_TO_OPEN = 5
 REST_SECONDS = 2.0
 MAX_REST_SECONDS = 15.0
+TELLING_SILENCE_SECONDS = 5.0
+"""A shorter silence says nothing of the connection: callers choose their own limits."""
 
 _COUNTED = frozenset(
     {Reason.UPSTREAM_FAILED, Reason.STREAM_INTERRUPTED, Reason.UPSTREAM_CREDENTIAL_REJECTED}
@@ -103,9 +105,15 @@ class Passage:
         if circuit is None:
             return
         failed = False if error is None else None
-        if isinstance(error, CascadaError):
+        if isinstance(error, CascadaError) and not _hasty(error):
             failed = error.code_reason in _COUNTED
         circuit.leave(failed=failed, probe=self.is_probe)
+
+
+def _hasty(error: CascadaError) -> bool:
+    """Whether a silence was so short that it may be the caller's impatience."""
+    waited = getattr(error, "waited", None)
+    return waited is not None and waited < TELLING_SILENCE_SECONDS
 
 
 class Circuits:

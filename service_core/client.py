@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import grpc
 from cascada.config.v1 import model_configuration_pb2, provenance_pb2
 
-from config_core.convert import provenance_to_wire, to_wire
+from config_core.convert import to_wire
+from config_core.convert_provenance import provenance_to_wire
 from config_core.errors import PermissionDeniedError
 from config_core.forward import Forwarded
 from service_core.channel import is_secure_or_local

@@ -1,6 +1,6 @@
 """ConfigurationService on the wire: what would run here, and what this service can do."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import grpc
@@ -11,11 +11,14 @@ from cascada.config.v1 import effective_configuration_pb2
 from pydantic import SecretStr
 
 from config_core.capabilities import CHAT_OPTIONS, MATRIX, provider_options
-from config_core.convert import incoming, provider_to_wire
+from config_core.convert import provider_to_wire
 from config_core.convert_effective import effective_to_wire
-from config_core.errors import Violation
+from config_core.convert_provenance import incoming
+from config_core.effective import EffectiveConfiguration
+from config_core.errors import CollectionNotFoundError, EmbeddingSpaceMismatchError, Violation
 from config_core.model_configuration import ConnectionKind, ModelProvider
-from config_core.registry import Claim, Place, Registry
+from config_core.place import Claim, Place
+from config_core.registry import Registry
 from config_core.resolve import Resolution
 from config_core.snapshot import Snapshots
 from config_core.source import Source
@@ -41,13 +44,18 @@ class ConfigurationServicer(pb_grpc.ConfigurationServiceServicer):
         peers: Peers,
         kinds: Sequence[ConnectionKind],
         *,
+        calls: Collection[ConnectionKind],
         pinned: Pinned | None = None,
         fingerprint_key: SecretStr | None = None,
     ) -> None:
-        """`kinds` are the operations that the service takes part in; `pinned` knows collections."""
+        """`kinds` are the operations that the service takes part in.
+
+        Of those it `calls` the providers of some; `pinned` knows the spaces of collections.
+        """
         self._snapshots = snapshots
         self._peers = peers
         self._kinds = kinds
+        self._calls = calls
         self._pinned = pinned
         self._fingerprint_key = fingerprint_key
 
@@ -63,12 +71,15 @@ class ConfigurationServicer(pb_grpc.ConfigurationServiceServicer):
         refuse_if(problems)
         preferences = request.model_preferences if request.HasField("model_preferences") else None
         given = incoming(request.model_configuration, wire_preferences=preferences)
+        snapshot = self._snapshots.current
         response = pb.ResolveConfigurationResponse()
         found: list[Violation] = []
         for kind in self._asked_for(request, found):
             for pinned, collections in await self._spaces(kind, caller.tenant_id, request, found):
-                resolution = self._snapshots.current.resolve(kind, caller.tenant_id, given, pinned)
+                resolution = snapshot.resolve(kind, caller.tenant_id, given, pinned)
                 self._add(response, kind, resolution, collections, found)
+                if pinned is not None:
+                    found.extend(_space_violations(resolution.effective, pinned, collections))
         for violation in dict.fromkeys(_key(violation) for violation in found):
             response.violations.add(
                 field=violation[0],
@@ -99,7 +110,11 @@ class ConfigurationServicer(pb_grpc.ConfigurationServiceServicer):
         if self._pinned is None:
             found.append(invalid("collections", "are known to the query service: ask it there"))
             return [(None, ())]
-        return await self._pinned(tenant, request.collections)
+        try:
+            return await self._pinned(tenant, request.collections)
+        except CollectionNotFoundError as error:
+            found.append(Violation("collections", error.message, error.reason))
+            return [(None, ())]
 
     def _add(
         self,
@@ -110,6 +125,10 @@ class ConfigurationServicer(pb_grpc.ConfigurationServiceServicer):
         found: list[Violation],
     ) -> None:
         found.extend(resolution.violations)
+        problem = resolution.effective.primary.problem
+        if problem is not None and kind in self._calls:
+            own = Violation(f"{kind}_api_key", problem.message, problem.code_reason)
+            found.extend(problem.violations or [own])
         response.operations.add(
             operation=_OPERATIONS[kind],
             effective=effective_to_wire(
@@ -139,6 +158,17 @@ class ConfigurationServicer(pb_grpc.ConfigurationServiceServicer):
                 for name, entry in snapshot.document.endpoints.items()
             ],
         )
+
+
+def _space_violations(
+    effective: EffectiveConfiguration, pinned: PinnedSpace, collections: Sequence[str]
+) -> list[Violation]:
+    """What a search of these collections would be refused for."""
+    try:
+        effective.check_space(pinned.space, collections[0])
+    except EmbeddingSpaceMismatchError as error:
+        return [Violation("collections", error.message, error.reason)]
+    return []
 
 
 def _key(violation: Violation) -> tuple[str, str, str]:

@@ -1,6 +1,7 @@
 """The one deadline of a request: an instant that every hop, attempt and wait measures against."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,13 +30,16 @@ class Deadline:
     def from_context(cls, time_remaining: float | None, timeout_seconds: float) -> Self:
         """Gives the smaller of the caller's deadline and the configured one.
 
+        The caller's is taken with a margin, so that our own error with its attempts arrives
+        before gRPC ends the call.
+
         Args:
             time_remaining: What `ServicerContext.time_remaining()` says; None without a deadline.
             timeout_seconds: The effective `timeout_seconds`.
         """
         if time_remaining is None:
             return cls.after(timeout_seconds)
-        return cls.after(min(time_remaining, timeout_seconds))
+        return cls.after(min(time_remaining - _margin(time_remaining), timeout_seconds))
 
     @property
     def expired(self) -> bool:
@@ -60,7 +64,7 @@ class Deadline:
         The margin is 50 ms, or a tenth of what is left where that is less.
         """
         remaining = self.remaining()
-        return remaining - min(_MARGIN, remaining * _MARGIN_SHARE)
+        return _exactly(remaining - _margin(remaining))
 
     @asynccontextmanager
     async def timeout(self) -> AsyncIterator[None]:
@@ -80,6 +84,18 @@ class Deadline:
             if scope.expired():
                 raise _spent() from None
             raise
+
+
+def _margin(seconds: float) -> float:
+    return min(_MARGIN, seconds * _MARGIN_SHARE)
+
+
+def _exactly(seconds: float) -> float:
+    """The most that gRPC hands over as it is: it rounds a timeout up to three digits."""
+    for step in (10.0, 1.0, 0.1):
+        if seconds >= 100 * step:
+            return math.floor(seconds / step) * step
+    return seconds
 
 
 def _spent() -> BudgetSpentError:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+import structlog
 from cascada.common.v1 import request_context_pb2
 from cascada.config.v1 import model_configuration_pb2, provenance_pb2
 
@@ -51,12 +52,14 @@ def read_context(
             violations.append(
                 invalid(f"context.{name}", f"must be at most {limit} printable characters")
             )
-    return RequestContext(
+    context = RequestContext(
         tenant_id=message.tenant_id or DEFAULT_TENANT,
         session_id=message.session_id,
         task_id=message.task_id,
         trace_id=message.trace_id or uuid.uuid4().hex,
     )
+    structlog.contextvars.bind_contextvars(tenant=context.tenant_id, trace_id=context.trace_id)
+    return context
 
 
 def invalid(field: str, description: str) -> Violation:

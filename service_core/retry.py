@@ -9,11 +9,10 @@ is told to start again.
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, TypeVar
 
 from config_core.capabilities import MATRIX
 from config_core.effective import EffectiveConfiguration, Target
@@ -22,6 +21,7 @@ from config_core.model_configuration import FallbackCondition
 from service_core.attempts import Attempt, Outcome
 from service_core.circuit import Circuits, Passage
 from service_core.deadline import Deadline
+from service_core.trial import Trial
 from service_core.upstream.errors import (
     StreamInterruptedError,
     UpstreamError,
@@ -69,44 +69,6 @@ class Restarted:
 
     reason: Reason
     attempt: int
-
-
-class Trial:
-    """One attempt while it runs: it is on record once its `with` block has ended."""
-
-    def __init__(self, attempts: "Attempts", target: Target, passage: Passage, wait: float) -> None:
-        self.target = target
-        self.error: UpstreamError | None = None
-        self._attempts = attempts
-        self._passage = passage
-        self._wait = wait
-        self._began = time.monotonic()
-        self._open = True
-
-    def succeeded(self, request_id: str) -> None:
-        """The answer is whole."""
-        self._open = False
-        self._passage.leave(None)
-        self._attempts.record(
-            Attempt.succeeded(
-                self.target, wait=self._wait, duration=self._duration(), request_id=request_id
-            )
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if not self._open or not isinstance(error, UpstreamError):
-            return False
-        self.error = error
-        self._attempts.record(
-            Attempt.failed(self.target, error, wait=self._wait, duration=self._duration())
-        )
-        return True
-
-    def _duration(self) -> float:
-        return time.monotonic() - self._began
 
 
 @dataclass(slots=True)
@@ -160,7 +122,13 @@ class Attempts:
     async def _trials(self) -> AsyncGenerator[Trial, None]:
         """The attempts to make, one after the other; raises where none is left."""
         last: CascadaError | None = None
-        for target in self._targets():
+        primary = self.effective.primary
+        if primary.skip is None and primary.problem is not None:
+            raise primary.problem
+        for target in self.effective.targets:
+            if target.skip is not None:
+                self.record(Attempt.skipped(target, target.skip.reason, target.skip.detail))
+                continue
             if not self._may_follow(target, last):
                 continue
             passage = self.circuits.enter(target.connection)
@@ -184,7 +152,7 @@ class Attempts:
             for retry in range(retries + 1):
                 if wait:
                     await asyncio.sleep(wait)
-                trial = Trial(self, target, passage, wait)
+                trial = Trial(self.record, target, passage, wait)
                 yield trial
                 assert trial.error is not None  # the reader stops at an answer
                 pause = self._pause(trial.error, retry) if retry < retries else None
@@ -199,19 +167,6 @@ class Attempts:
         """Put an attempt on record."""
         self.made.append(attempt)
         self.observe(attempt)
-
-    def _targets(self) -> list[Target]:
-        """The targets to ask; those passed over are on record with the reason."""
-        primary, *alternatives = self.effective.targets
-        if primary.skip is None and primary.problem is not None:
-            raise primary.problem
-        asked = []
-        for target in (primary, *alternatives):
-            if target.skip is None:
-                asked.append(target)
-            else:
-                self.record(Attempt.skipped(target, target.skip.reason, target.skip.detail))
-        return asked
 
     def _may_follow(self, target: Target, last: CascadaError | None) -> bool:
         """After a prompt that was too long only a model declared larger is asked."""
@@ -250,7 +205,7 @@ class Attempts:
         except TimeoutError:
             if not scope.expired():
                 raise
-            raise self._silence(target, f"did not answer within {limit:.3g} s") from None
+            raise self._silence(target, "did not answer", limit) from None
 
     async def _next(self, parts: AsyncGenerator[P, None], target: Target, *, begun: bool) -> P:
         values = self.effective.values
@@ -267,9 +222,10 @@ class Attempts:
                     target.connection.provider,
                     f"The stream of {target.connection.provider} fell silent for {limit:.3g} s.",
                     silent=True,
+                    waited=limit,
                 )
             else:
-                error = self._silence(target, f"sent nothing within {limit:.3g} s")
+                error = self._silence(target, "sent nothing", limit)
             raise error from None
         except StopAsyncIteration:
             raise StreamInterruptedError(
@@ -277,9 +233,10 @@ class Attempts:
                 f"The stream of {target.connection.provider} ended without its end.",
             ) from None
 
-    def _silence(self, target: Target, what: str) -> UpstreamFailedError:
+    def _silence(self, target: Target, what: str, limit: float) -> UpstreamFailedError:
         provider = target.connection.provider
-        return UpstreamFailedError(provider, f"{provider} {what}.", silent=True)
+        sentence = f"{provider} {what} within {limit:.3g} s."
+        return UpstreamFailedError(provider, sentence, silent=True, waited=limit)
 
     def _pause(self, error: UpstreamError, retry: int) -> float | None:
         """Seconds to wait before the same connection is asked again; `None` where it is not."""
@@ -329,3 +286,11 @@ def _context_tokens(target: Target) -> int:
     """How long a prompt the model is declared to take; 0 where nothing is declared."""
     chat = MATRIX[target.connection.provider].chat
     return chat.context_tokens.get(target.model, 0) if chat else 0
+
+
+class UpstreamCalls(Protocol):
+    """Whoever gives a service the attempts of its operations."""
+
+    def attempts(self, effective: EffectiveConfiguration, deadline: Deadline) -> Attempts:
+        """The attempts of one operation."""
+        ...

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable, Iterable
 from wsgiref.simple_server import WSGIServer
 
 import structlog
@@ -13,11 +14,45 @@ from prometheus_client import (
     ProcessCollector,
     start_http_server,
 )
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 _log = structlog.stdlib.get_logger(__name__)
 
 # Seconds: from a health-like call to the longest answers.
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+Labelled = tuple[tuple[str, ...], float]
+"""The values of a gauge's labels, and its value."""
+
+
+class LiveGauges(Collector):
+    """Gauges that are read at the moment when they are asked for, from whoever has the values."""
+
+    def __init__(self) -> None:
+        self._gauges: dict[
+            str, tuple[str, tuple[str, ...], list[Callable[[], Iterable[Labelled]]]]
+        ] = {}
+
+    def add(
+        self,
+        name: str,
+        documentation: str,
+        labels: tuple[str, ...],
+        read: Callable[[], Iterable[Labelled]],
+    ) -> None:
+        """Add a source of values; several may feed one gauge."""
+        self._gauges.setdefault(name, (documentation, labels, []))[2].append(read)
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauges with the values of all their sources."""
+        for name, (documentation, labels, sources) in self._gauges.items():
+            family = GaugeMetricFamily(name, documentation, labels=labels)
+            for read in sources:
+                for values, number in read():
+                    family.add_metric(values, number)
+            yield family
 
 
 class Metrics:
@@ -45,6 +80,14 @@ class Metrics:
             ("service", "method"),
             registry=self.registry,
         )
+        self.attempts = Counter(
+            "cascada_upstream_attempts",
+            "Calls to providers, and alternatives passed over, by how they ended.",
+            ("service", "provider", "endpoint", "outcome", "reason"),
+            registry=self.registry,
+        )
+        self.live = LiveGauges()
+        self.registry.register(self.live)
 
 
 class MetricsPort:

@@ -12,6 +12,7 @@ from config_core.convert import provider_to_wire
 from config_core.convert_effective import effective_to_wire
 from config_core.effective import EffectiveConfiguration
 from config_core.errors import CascadaError
+from config_core.resolve import Resolution
 from config_core.space import EmbeddingSpace
 from service_core.attempts import Attempt
 from service_core.usage import Usage
@@ -35,6 +36,15 @@ class HopReport:
     resolved_model: str = ""
     """The model that the provider says has answered; "" where none has."""
     space: EmbeddingSpace | None = None
+
+
+def required(service: str, resolution: Resolution) -> EffectiveConfiguration:
+    """What was resolved; an error that its violations make carries this hop's report."""
+    try:
+        return resolution.require()
+    except CascadaError as error:
+        error.hops = (HopReport(service, resolution.effective, 0.0),)
+        raise
 
 
 RemoteHop = configuration_trace_pb2.HopReport

@@ -5,15 +5,21 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from config_core.configuration_file import BaseUrl, ConfigurationFile, layer_problems
+from config_core.configuration_file import BaseUrl, ConfigurationFile
 from config_core.environ import PLACE, EnvironmentModel
 from config_core.errors import ConfigurationFileError
+from config_core.file_reader import layer_problems
 from config_core.layer import Layer
-from config_core.model_configuration import ApiKey, ModelConfiguration, ModelProvider, set_fields
+from config_core.model_configuration import (
+    KEYED_PROVIDERS,
+    ApiKey,
+    ModelConfiguration,
+    ModelProvider,
+    set_fields,
+)
 from config_core.source import Source
 
 PREFIX = "CASCADA_"
-KEYED_PROVIDERS = (ModelProvider.OPENAI, ModelProvider.GROQ, ModelProvider.MISTRAL)
 
 
 class ConfigurationVariables(EnvironmentModel, ModelConfiguration):  # type: ignore[misc]  # both are frozen, closed and silent
@@ -50,8 +56,8 @@ class Environment:
     def check(self, document: ConfigurationFile) -> None:
         """Raise ConfigurationFileError where the variables contradict one another or the file."""
         problems = [
-            (PREFIX + path.removeprefix("environment.").upper(), why)
-            for path, why in layer_problems(self.configuration, document, "environment")
+            (PREFIX + path.upper(), why)
+            for path, why in layer_problems(self.configuration, document)
         ]
         if problems:
             raise ConfigurationFileError(PLACE, problems)

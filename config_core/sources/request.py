@@ -1,16 +1,16 @@
 """REQUEST: model_configuration in the request, and what another service forwarded with it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
-from config_core.capabilities import option_problem
 from config_core.errors import Violation
 from config_core.layer import Layer
+from config_core.layer_rules import own_problems
 from config_core.model_configuration import (
-    CONNECTION_FIELDS,
+    ConnectionKind,
     ModelConfiguration,
     ModelProvider,
     set_fields,
@@ -25,6 +25,7 @@ FIELD = "model_configuration"
 class ForwardedConnection:
     """A connection that the sender resolved, with its key; only a trusted sender's are taken."""
 
+    kind: ConnectionKind
     provider: ModelProvider
     endpoint: str
     base_url: str
@@ -34,6 +35,7 @@ class ForwardedConnection:
     space: str = ""
     secret_ref: str = ""
     tenants_own: bool = False
+    keyless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def layers(
     """
     configuration, violations = _validated(values)
     fields = set_fields(configuration)
-    violations += _contradictions(configuration)
+    violations += [Violation(f"{FIELD}.{path}", why) for path, why in own_problems(configuration)]
     if provenance is None:
         return (Layer(Source.REQUEST, fields),), violations
     by_source: dict[Source, dict[str, Any]] = {}
@@ -104,33 +106,6 @@ def _validated(values: Mapping[str, Any]) -> tuple[ModelConfiguration, list[Viol
     except ValidationError as error:
         found = problems_of(error)
     violations = [Violation(f"{FIELD}.{path}", why) for path, why in found]
-    wrong = {path.split(".", 1)[0] for path, _ in found}
+    wrong = {path.split(".")[0].split("[")[0] for path, _ in found}
     rest = {name: value for name, value in values.items() if name not in wrong}
     return ModelConfiguration.model_validate(rest), violations
-
-
-def _contradictions(configuration: ModelConfiguration) -> Iterable[Violation]:
-    for kind, names in CONNECTION_FIELDS.items():
-        provider, endpoint, key, reference = (getattr(configuration, name) for name in names)
-        if provider is None and endpoint is None and (key is not None or reference is not None):
-            lone = f"{kind}_api_key" if key is not None else f"{kind}_secret_ref"
-            yield Violation(
-                f"{FIELD}.{lone}",
-                f"needs {kind}_provider or {kind}_endpoint beside it: a key is for one connection",
-            )
-        if key is not None and reference is not None:
-            yield Violation(
-                f"{FIELD}.{kind}_secret_ref", f"give either {kind}_api_key or {kind}_secret_ref"
-            )
-    for provider_name, options in (configuration.provider_configs or {}).items():
-        for option, value in options.items():
-            problem = option_problem(provider_name, option, value)
-            if problem:
-                yield Violation(f"{FIELD}.provider_configs.{provider_name}.{option}", problem)
-    alternatives = configuration.fallbacks.alternatives if configuration.fallbacks else ()
-    for index, fallback in enumerate(alternatives):
-        place = f"{FIELD}.fallbacks.alternatives[{index}]"
-        if fallback.provider is None and fallback.endpoint is None:
-            yield Violation(place, "needs a provider or an endpoint")
-        if fallback.api_key is not None and fallback.secret_ref is not None:
-            yield Violation(f"{place}.secret_ref", "give either api_key or secret_ref")

@@ -8,7 +8,7 @@ import abc
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import grpc
@@ -25,7 +25,7 @@ class Call:
     method: str
     """Such as `/cascada.query.v1.QueryService/Query`."""
     context: _Context
-    request: Any = None
+    request: Any = field(default=None, repr=False)
     """The request, or the first message of a stream once it has been read."""
 
     @property

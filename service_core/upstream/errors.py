@@ -111,11 +111,14 @@ class UpstreamFailedError(UpstreamError):
         retry_after: float | None = None,
         request_id: str = "",
         silent: bool = False,
+        waited: float | None = None,
     ) -> None:
+        """`waited` is how long a silent connection was given, in seconds."""
         super().__init__(
             provider, message, status=status, retry_after=retry_after, request_id=request_id
         )
         self.silent = silent
+        self.waited = waited
         self.retryable = not silent
 
 
@@ -125,8 +128,16 @@ class StreamInterruptedError(UpstreamError):
     reason = Reason.STREAM_INTERRUPTED
 
     def __init__(
-        self, provider: ModelProvider, message: str, *, request_id: str = "", silent: bool = False
+        self,
+        provider: ModelProvider,
+        message: str,
+        *,
+        request_id: str = "",
+        silent: bool = False,
+        waited: float | None = None,
     ) -> None:
+        """`waited` is how long a silent connection was given, in seconds."""
         super().__init__(provider, message, request_id=request_id)
         self.silent = silent
+        self.waited = waited
         self.retryable = not silent

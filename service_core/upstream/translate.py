@@ -47,11 +47,9 @@ def request_id_of(connection: Connection, headers: Mapping[str, str]) -> str:
 
 
 def is_usable(connection: Connection, name: str) -> bool:
-    """Whether a provider's name for something is fit for traces: short, and without the call's key."""
+    """Whether a provider's name for something is fit for traces: short, without the call's key."""
     return (
-        name.isprintable()
-        and len(name) <= _MAX_NAME
-        and clean(connection, name, _MAX_NAME) == name
+        name.isprintable() and len(name) <= _MAX_NAME and clean(connection, name, _MAX_NAME) == name
     )
 
 

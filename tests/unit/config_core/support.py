@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from config_core import convert, forward
-from config_core.configuration_file import parse
+from config_core import convert, convert_provenance, forward
 from config_core.connection import PUBLIC_BASE_URL, Connection
 from config_core.effective import EffectiveConfiguration
+from config_core.file_reader import parse
 from config_core.layer import Layer
 from config_core.model_configuration import ConnectionKind, ModelConfiguration, ModelProvider
 from config_core.resolve import Resolution
@@ -97,9 +97,9 @@ def used(effective: EffectiveConfiguration, index: int = 0) -> tuple[str, str, s
 def next_hop(*effectives: EffectiveConfiguration, attach: bool = False) -> Incoming:
     """What the next service reads from the wire when these are forwarded to it."""
     sent = forward.forward(effectives, attach_credentials=attach)
-    return convert.incoming(
+    return convert_provenance.incoming(
         convert.to_wire(sent.configuration),
-        wire_provenance=convert.provenance_to_wire(sent),
+        wire_provenance=convert_provenance.provenance_to_wire(sent),
         trusted=True,
     )
 

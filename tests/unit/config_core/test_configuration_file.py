@@ -7,9 +7,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from config_core import configuration_file
-from config_core.configuration_file import json_schema, parse, read, version_of
+from config_core import configuration_file, file_reader
+from config_core.configuration_file import json_schema
 from config_core.errors import ConfigurationFileError
+from config_core.file_reader import parse, read, version_of
 
 FULL: dict[str, Any] = {
     "defaults": {
@@ -84,7 +85,7 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unusable fallback key": (
         {"defaults": {"fallbacks": {"alternatives": [{"api_key": "sk canary"}]}}},
-        "defaults.fallbacks.alternatives.0.api_key",
+        "defaults.fallbacks.alternatives[0].api_key",
     ),
     "lone key": ({"defaults": {"chat_api_key": "sk-canary"}}, "defaults.chat_api_key"),
     "key and reference": (
@@ -116,18 +117,18 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "fallback to nothing": (
         {"defaults": {"fallbacks": {"alternatives": [{"model": "canary"}]}}},
-        "defaults.fallbacks.alternatives.0",
+        "defaults.fallbacks.alternatives[0]",
     ),
     "fallback to an unknown endpoint": (
         {"defaults": {"fallbacks": {"alternatives": [{"endpoint": "canary"}]}}},
-        "defaults.fallbacks.alternatives.0.endpoint",
+        "defaults.fallbacks.alternatives[0].endpoint",
     ),
     "fallback to an endpoint of another provider": (
         {
             "defaults": {"fallbacks": {"alternatives": [{"endpoint": "corp", "provider": "groq"}]}},
             "endpoints": FULL["endpoints"],
         },
-        "defaults.fallbacks.alternatives.0.provider",
+        "defaults.fallbacks.alternatives[0].provider",
     ),
     "address with a credential": (
         {"endpoints": {"e": {"provider": "openai", "base_url": "https://u:canary@x"}}},
@@ -348,7 +349,7 @@ def test_every_secret_of_the_models_is_left_out_of_the_version() -> None:
     }
     assert names == {"chat_api_key", "embedding_api_key", "api_key"}
     for name in names:
-        kept = configuration_file._without_keys({"a": [{name: "canary"}]})
+        kept = file_reader._without_keys({"a": [{name: "canary"}]})
         assert "canary" not in json.dumps(kept)
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from config_core.configuration_file import parse
 from config_core.connection import Owner
 from config_core.errors import ConfigurationFileError, CredentialMissingError, Reason
+from config_core.file_reader import parse
 from config_core.model_configuration import ModelProvider
 from config_core.source import Source
 from config_core.sources.collection import PinnedSpace
@@ -234,7 +234,8 @@ def test_restating_the_inherited_provider_changes_nothing() -> None:
     effective = chat(service, {"chat_provider": "openai"})
     assert used(effective) == ("openai", "corp", CORP, "sk-tenant")
     assert effective.values.chat_model == "m"
-    assert effective.sources["chat_provider"] is Source.TENANT
+    assert effective.sources["chat_endpoint"] is Source.TENANT
+    assert effective.sources["chat_provider"] is Source.REQUEST  # the highest layer that says so
 
 
 def test_restating_the_provider_with_a_key_never_sends_that_key_to_the_inherited_endpoint() -> None:

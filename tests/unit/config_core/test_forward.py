@@ -7,7 +7,7 @@ from cascada.config.v1 import provenance_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config_core import convert
+from config_core import convert, convert_provenance
 from config_core.connection import Owner
 from config_core.errors import CredentialMissingError, PermissionDeniedError
 from config_core.forward import forward
@@ -116,7 +116,7 @@ def test_the_embedding_service_never_sees_anything_of_chat() -> None:
     environ = {"OPENAI_API_KEY": "sk-canary-env", "GROQ_API_KEY": "sk-canary-groq"}
     sent = forward([embedding(snapshot(None, environ), values)], attach_credentials=True)
     wire = convert.to_wire(sent.configuration).SerializeToString()
-    wire += convert.provenance_to_wire(sent).SerializeToString()
+    wire += convert_provenance.provenance_to_wire(sent).SerializeToString()
     assert b"canary" not in wire
     assert b"sk-embedding" in wire
     fields = {"embedding_provider", "embedding_api_key"}
@@ -131,7 +131,7 @@ def test_an_operators_key_never_leaves_unless_the_service_is_told_to_attach_it()
     values = {"fallbacks": {"alternatives": [{"provider": "groq"}]}}
     sent = forward([chat(service, values)])
     wire = convert.to_wire(sent.configuration).SerializeToString()
-    wire += convert.provenance_to_wire(sent).SerializeToString()
+    wire += convert_provenance.provenance_to_wire(sent).SerializeToString()
     assert b"canary" not in wire
 
 
@@ -175,7 +175,7 @@ def test_a_key_is_not_attached_to_an_alternative_that_policy_forbids() -> None:
     sent = forward(
         [chat(snapshot(None, {"GROQ_API_KEY": "gsk-env"}), values)], attach_credentials=True
     )
-    assert sent.connections == ()
+    assert [(found.provider, found.api_key) for found in sent.connections] == [("openai", None)]
 
 
 def test_a_keyless_endpoint_is_known_at_the_next_hop_too() -> None:
@@ -235,7 +235,9 @@ def test_a_callers_key_for_the_senders_endpoint_never_goes_to_the_public_service
     sent = provenance_pb2.Provenance()
     sent.connections.add(provider=1, endpoint="corp", base_url=CORP, api_key="sk-sender", source=6)
     values = ModelConfiguration.model_validate({"chat_endpoint": "corp", "chat_api_key": "sk-own"})
-    incoming = convert.incoming(convert.to_wire(values), wire_provenance=sent, trusted=True)
+    incoming = convert_provenance.incoming(
+        convert.to_wire(values), wire_provenance=sent, trusted=True
+    )
     there = EMPTY.resolve("chat", TENANT, incoming).require()
     assert used(there) == ("openai", "corp", CORP, "sk-own")
 
@@ -244,7 +246,7 @@ def test_a_forwarded_connection_without_an_address_goes_to_the_providers_public_
     sent = provenance_pb2.Provenance()
     sent.connections.add(provider=1, api_key="sk-sender", source=6)
     values = convert.to_wire(ModelConfiguration(chat_provider=ModelProvider.OPENAI))
-    incoming = convert.incoming(values, wire_provenance=sent, trusted=True)
+    incoming = convert_provenance.incoming(values, wire_provenance=sent, trusted=True)
     there = snapshot(None, {"OPENAI_BASE_URL": CORP}).resolve("chat", TENANT, incoming).require()
     assert used(there) == ("openai", "", OPENAI, "sk-sender")
 
@@ -253,7 +255,7 @@ def test_a_forwarded_endpoint_that_declares_no_space_has_its_names() -> None:
     sent = provenance_pb2.Provenance()
     sent.connections.add(provider=1, endpoint="corp", base_url=CORP, api_key="sk", source=6)
     values = convert.to_wire(ModelConfiguration(embedding_endpoint="corp"))
-    incoming = convert.incoming(values, wire_provenance=sent, trusted=True)
+    incoming = convert_provenance.incoming(values, wire_provenance=sent, trusted=True)
     space = EMPTY.resolve("embedding", TENANT, incoming).require().space
     assert space is not None
     assert space.endpoint_space == "corp"
@@ -266,7 +268,7 @@ def test_a_credential_is_never_believed_to_be_locked_nor_from_an_unknown_source(
     sent = provenance_pb2.Provenance()
     connection = sent.connections.add(provider=1, api_key="sk-sender")
     connection.source = number  # type: ignore[assignment]  # as a newer sender could
-    found = convert.incoming(
+    found = convert_provenance.incoming(
         convert.to_wire(ModelConfiguration()), wire_provenance=sent, trusted=True
     )
     assert found.connections[0].source is Source.FILE
@@ -275,8 +277,9 @@ def test_a_credential_is_never_believed_to_be_locked_nor_from_an_unknown_source(
 def test_provenance_from_a_stranger_is_not_believed() -> None:
     service = snapshot({"defaults": {"temperature": 1.5}})
     sent = forward([chat(service)])
-    found = convert.incoming(
-        convert.to_wire(sent.configuration), wire_provenance=convert.provenance_to_wire(sent)
+    found = convert_provenance.incoming(
+        convert.to_wire(sent.configuration),
+        wire_provenance=convert_provenance.provenance_to_wire(sent),
     )
     assert [known.source for known in found.layers] == [Source.REQUEST]
 
@@ -285,7 +288,7 @@ def test_a_stranger_cannot_forward_a_connection() -> None:
     sent = provenance_pb2.Provenance()
     sent.connections.add(provider=1, base_url="https://evil.example", api_key="sk-canary")
     with pytest.raises(PermissionDeniedError) as refused:
-        convert.incoming(convert.to_wire(ModelConfiguration()), wire_provenance=sent)
+        convert_provenance.incoming(convert.to_wire(ModelConfiguration()), wire_provenance=sent)
     assert "canary" not in str(refused.value)
 
 
@@ -296,7 +299,7 @@ def test_a_field_forwarded_as_locked_or_of_no_known_source_counts_as_the_request
     sent = provenance_pb2.Provenance()
     sent.layers.add(source=source, fields=[4, 999])
     values = convert.to_wire(ModelConfiguration(temperature=1.0))
-    found = convert.incoming(values, wire_provenance=sent, trusted=True)
+    found = convert_provenance.incoming(values, wire_provenance=sent, trusted=True)
     assert [(known.source, dict(known.fields)) for known in found.layers] == [
         (Source.REQUEST, {"temperature": 1.0})
     ]

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from config_core.configuration_file import parse
+from config_core.file_reader import parse
 from config_core.known_secrets import KnownSecrets
 from config_core.secrets import LocalSecrets
 from config_core.snapshot import Snapshot

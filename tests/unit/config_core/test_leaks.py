@@ -9,9 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from config_core import convert, forward
-from config_core.configuration_file import version_of
 from config_core.convert_effective import effective_to_wire
 from config_core.effective import EffectiveConfiguration, canonical_values
+from config_core.file_reader import version_of
 from config_core.model_configuration import Fallback, ModelConfiguration
 from config_core.settings import Settings
 from config_core.sources import request

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from config_core.connection import PUBLIC_BASE_URL
 from config_core.effective import EffectiveConfiguration
 from config_core.model_configuration import ConnectionKind, ModelProvider
+from config_core.place import Place
 from config_core.snapshot import Snapshot
 from config_core.source import Source
 from config_core.sources.collection import PinnedSpace
@@ -95,7 +96,7 @@ class Service:
         return provider, "", public
 
     def place(self, provider: str, endpoint: str, origin: str) -> Where:
-        if endpoint:
+        if endpoint and endpoint != provider:
             return provider, endpoint, self.endpoints[endpoint]["base_url"]
         return self.own(provider, origin)
 
@@ -132,14 +133,16 @@ class Service:
         credential = self.pick(["none", "key", "reference"])
         place = self.place(provider, endpoint, origin)
         if credential == "key":
-            replaced = origin == "environment" and not endpoint and provider in self.endpoints
+            own = endpoint in ("", provider)
+            replaced = origin == "environment" and own and provider in self.endpoints
             places = [place] if usable and not replaced else []
             chosen["api_key"] = self.keys.new(origin, *places)
         elif credential == "reference":
             fitting = [
                 name
                 for name, secret in self.secrets.items()
-                if (secret["provider"], secret.get("endpoint", "")) == (provider, endpoint)
+                if Place.of(secret["provider"], secret.get("endpoint"))
+                == Place.of(provider, endpoint or None)
             ]
             # A request may ask for anything; file and environment are checked when they are read.
             names = list(self.secrets) if origin == "request" else fitting
@@ -232,8 +235,9 @@ def test_no_forwarding_pairs_a_key_with_a_place_that_is_not_its_own(data: st.Dat
         if not choice.get("api_key"):
             continue
         endpoint = choice.get("endpoint", "")
-        if not endpoint:
-            keys.allowed[choice["api_key"]].add(second.own(choice["provider"], "request"))
+        named = choice.get("provider") or first.endpoints[endpoint]["provider"]
+        if endpoint in ("", named):
+            keys.allowed[choice["api_key"]].add(second.own(named, "request"))
         elif endpoint in second.endpoints:
             provider = second.endpoints[endpoint]["provider"]
             keys.allowed[choice["api_key"]].add(second.place(provider, endpoint, "request"))
@@ -249,13 +253,14 @@ def test_no_forwarded_connection_lends_its_address_to_another_key(data: st.DataO
     built = service.build()
     values = service.layer("request", usable=True)
     connections = []
-    for endpoint in {"", "far", *service.endpoints}:
+    for endpoint in {"", "far", *service.endpoints}.difference(KEYED):
         known = service.endpoints.get(endpoint)
         provider = known["provider"] if known else service.pick(KEYED)
         address = f"https://sent-{endpoint or provider}.example"
         key = service.keys.new("sent", (provider, endpoint, address))
         connections.append(
             ForwardedConnection(
+                kind=service.pick(KINDS),
                 provider=ModelProvider(provider),
                 endpoint=endpoint,
                 base_url=address,

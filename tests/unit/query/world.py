@@ -6,7 +6,7 @@ import json
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -14,10 +14,14 @@ from typing import Any
 
 import grpc
 import numpy as np
-from cascada.query.v1 import query_service_pb2_grpc as pb_grpc
+from cascada.query.v1.query_service_pb2_grpc import (
+    QueryServiceStub,
+    add_QueryServiceServicer_to_server,
+)
 from numpy.typing import NDArray
 
-from config_core import convert
+from config_core import convert, convert_provenance
+from config_core.errors import Reason, RemoteError
 from config_core.model_configuration import ModelProvider
 from config_core.secrets import LocalSecrets
 from config_core.snapshot import Snapshots
@@ -25,8 +29,8 @@ from config_core.sources import environment
 from config_core.space import EmbeddingSpace
 from query.catalog import Catalog
 from query.embedding_client import Embedded
-from query.indexing import Indexer, IndexOptions, IndexSummary, SourceDocument
 from query.indexing import DocumentResult as Result
+from query.indexing import Indexer, IndexOptions, IndexSummary, SourceDocument
 from query.prompting import Prompter
 from query.providers.model import (
     ChatCall,
@@ -36,7 +40,6 @@ from query.providers.model import (
     StreamPart,
     TextDelta,
     ToolCall,
-    ToolCallDelta,
 )
 from query.providers.port import ChatProvider
 from query.retrieval import Retrieval, Retrieved, Retriever
@@ -47,7 +50,10 @@ from service_core.channel import create_channel
 from service_core.interceptors import ErrorInterceptor
 from service_core.request_context import Peers, RequestContext
 from service_core.server import GrpcServer
+from service_core.telemetry import Metrics
 from service_core.trace import HopReport, RemoteHop, Tracer
+from service_core.upstream.clients import ClientPool
+from service_core.upstream.monitor import UpstreamMonitor
 from service_core.usage import Usage
 from tests.unit.config_core.support import asked
 
@@ -94,6 +100,8 @@ class FakeEmbeddings:
     running: int = 0
     most_running: int = 0
     cancelled: int = 0
+    remaining: list[float] = field(default_factory=list)
+    """How many seconds each call was left."""
     answers_in: EmbeddingSpace | None = None
     """The space of its vectors, where it is not the one that was asked for."""
 
@@ -112,9 +120,9 @@ class FakeEmbeddings:
         deadline: Any,
     ) -> Embedded:
         """Embed."""
-        incoming = convert.incoming(
+        incoming = convert_provenance.incoming(
             convert.to_wire(forwarded.configuration),
-            wire_provenance=convert.provenance_to_wire(forwarded),
+            wire_provenance=convert_provenance.provenance_to_wire(forwarded),
             trusted=True,
         )
         effective = self.snapshots.current.resolve(
@@ -124,13 +132,16 @@ class FakeEmbeddings:
         self.calls.append((space, list(texts), query))
         self.running += 1
         self.most_running = max(self.most_running, self.running)
+        self.remaining.append(deadline.remaining())
         try:
-            assert deadline.remaining() > 0
+            if deadline.expired:
+                raise RemoteError(Reason.BUDGET_SPENT, "The deadline passed.")
             await asyncio.sleep(0)
             await self.before(texts)
         except asyncio.CancelledError:
             self.cancelled += 1
-            await asyncio.sleep(0)  # as a call that has to be taken back
+            for _ in range(10):
+                await asyncio.sleep(0)  # as a call that has to be taken back
             raise
         finally:
             self.running -= 1
@@ -155,6 +166,7 @@ class FakeChat:
         self.calls: list[ChatCall] = []
         self.scripts: deque[Sequence[Part]] = deque()
         self.open_streams = 0
+        self.called = asyncio.Event()
         self.hold_after: int | None = None
         """After how many parts a stream falls silent; never by default."""
 
@@ -164,7 +176,8 @@ class FakeChat:
 
     async def complete(self, call: ChatCall) -> ChatResult:
         """Answer with all parts at once."""
-        texts, calls = [], []
+        texts: list[str] = []
+        calls: list[ToolCall] = []
         async for part in self.stream(call):
             if isinstance(part, Finished):
                 return ChatResult(
@@ -186,6 +199,7 @@ class FakeChat:
         self.calls.append(call)
         parts = self.scripts.popleft() if self.scripts else MADRID
         self.open_streams += 1
+        self.called.set()
         try:
             for index, part in enumerate(parts):
                 if index == self.hold_after:
@@ -196,6 +210,9 @@ class FakeChat:
                 yield part
         finally:
             self.open_streams -= 1
+
+    async def aclose(self) -> None:
+        """Hold nothing."""
 
 
 def pieces(call: ChatCall) -> str:
@@ -211,15 +228,15 @@ class World:
         self._file = folder / "cascada.json"
         self._file.write_text("{}", encoding="utf-8")
         self.store = store
-        self.snapshots = Snapshots(
-            self._file, environment.read(variables), LocalSecrets(variables)
-        )
+        self.snapshots = Snapshots(self._file, environment.read(variables), LocalSecrets(variables))
         self.embeddings = FakeEmbeddings(self.snapshots)
         self.local, self.openai, self.mistral = FakeChat(), FakeChat(), FakeChat()
+        self.groq = FakeChat()
         self.providers: dict[ModelProvider, ChatProvider] = {
             ModelProvider.LOCAL: self.local,
             ModelProvider.OPENAI: self.openai,
             ModelProvider.MISTRAL: self.mistral,
+            ModelProvider.GROQ: self.groq,
         }
         self.retriever = Retriever(store, self.embeddings)
         self.indexer = Indexer(self.snapshots, store, self.embeddings)
@@ -235,7 +252,12 @@ class World:
     def service(self) -> QueryService:
         """The service over the parts as they are now."""
         return QueryService(
-            self.snapshots, self.providers, self.retriever, self.prompter, NOTHING_FOUND
+            self.snapshots,
+            self.providers,
+            self.retriever,
+            self.prompter,
+            UpstreamMonitor("query", Metrics(), ClientPool()),
+            NOTHING_FOUND,
         )
 
     def configure(self, **document: Any) -> None:
@@ -260,6 +282,12 @@ class World:
         *results, summary = found
         assert isinstance(summary, IndexSummary)
         return [result for result in results if isinstance(result, Result)], summary
+
+    async def consume(self, documents: AsyncIterator[SourceDocument]) -> None:
+        """Index what is read one after another, and let the results go."""
+        async with aclosing(self.indexer.index(self.options(), documents)) as events:
+            async for _ in events:
+                pass
 
     async def fill(self, collection: str = "cities", **values: Any) -> None:
         """Index the cities, with their names as metadata, and forget the calls."""
@@ -288,12 +316,18 @@ class World:
 
     async def query(self, message: str = "", *collections: str, **options: Any) -> Answer:
         """Ask, and give the whole answer."""
-        question = self.question(message or "¿Cuál es la capital de España?", *collections, **options)
+        question = self.question(
+            message or "¿Cuál es la capital de España?", *collections, **options
+        )
         return await self.service.query(question)
 
-    async def streamed(self, message: str = "", *collections: str, **options: Any) -> list[AnswerEvent]:
+    async def streamed(
+        self, message: str = "", *collections: str, **options: Any
+    ) -> list[AnswerEvent]:
         """Ask, and give all events."""
-        question = self.question(message or "¿Cuál es la capital de España?", *collections, **options)
+        question = self.question(
+            message or "¿Cuál es la capital de España?", *collections, **options
+        )
         return [event async for event in self.service.stream_query(question)]
 
     async def search(
@@ -327,14 +361,14 @@ def hop_of(hop: object) -> tuple[str, str]:
 
 
 @asynccontextmanager
-async def serving(world: World) -> AsyncIterator["pb_grpc.QueryServiceAsyncStub"]:
+async def serving(world: World) -> AsyncIterator["QueryServiceStub"]:
     """Serve on a free port, and give a stub for it."""
     tracer = Tracer()
     async with AsyncExitStack() as stack:
         server = GrpcServer("127.0.0.1", 0, interceptors=[ErrorInterceptor(tracer.of_error)])
         server.add(
             "cascada.query.v1.QueryService",
-            pb_grpc.add_QueryServiceServicer_to_server,
+            add_QueryServiceServicer_to_server,
             QueryServicer(world.service, world.indexer, world.catalog, Peers(), tracer),
         )
         await server.start()
@@ -342,5 +376,4 @@ async def serving(world: World) -> AsyncIterator["pb_grpc.QueryServiceAsyncStub"
         channel: grpc.aio.Channel = await stack.enter_async_context(
             create_channel(f"127.0.0.1:{server.port}")
         )
-        stub: Any = pb_grpc.QueryServiceStub(channel)
-        yield stub
+        yield QueryServiceStub(channel)

@@ -1,201 +1,57 @@
 """Who is asked, how often, when, and what comes of it: the design's rules row by row."""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from config_core.effective import EffectiveConfiguration, Target
-from config_core.errors import BudgetSpentError, CascadaError, CredentialMissingError, Reason
-from config_core.model_configuration import ModelProvider
+from config_core.effective import EffectiveConfiguration
+from config_core.errors import BudgetSpentError, CredentialMissingError, Reason
 from service_core.attempts import Attempt, Outcome
-from service_core.deadline import Deadline
-from service_core.retry import Attempts, Restarted
+from service_core.circuit import (
+    FAILURES_TO_OPEN,
+    REST_SECONDS,
+    Circuits,
+    CircuitState,
+    Passage,
+)
+from service_core.retry import Restarted
 from service_core.upstream.errors import (
     ContentRefusedError,
     ContextTooLongError,
-    CredentialRejectedError,
     ModelNotFoundError,
-    RateLimitedError,
-    StreamInterruptedError,
-    UpstreamError,
     UpstreamFailedError,
-    UpstreamRejectedError,
 )
-from tests.unit.config_core.support import chat, snapshot
-from tests.unit.service_core.virtual_clock import VirtualClock, virtual_clock
+from tests.unit.service_core.retry_world import (
+    END,
+    GROQ,
+    HANG,
+    KEYS,
+    MISTRAL,
+    OPENAI,
+    ROWS,
+    Reply,
+    Step,
+    Wait,
+    Way,
+    World,
+    ask,
+    attempts_of,
+    clock,
+    configured,
+    failed,
+    rate_limit,
+    read,
+    server_error,
+    streamed,
+    way,
+)
+from tests.unit.service_core.virtual_clock import VirtualClock
 
-OPENAI, GROQ, MISTRAL = ModelProvider.OPENAI, ModelProvider.GROQ, ModelProvider.MISTRAL
-KEYS = {f"{name}_API_KEY": f"key-of-{name.lower()}" for name in ("OPENAI", "GROQ", "MISTRAL")}
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer, or the last part of a stream."""
-
-    request_id: str = "req-1"
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Seconds of silence; for good without a number."""
-
-    seconds: float = 1e9
-
-
-Step = UpstreamError | Exception | Reply | Wait | str
-HANG = Wait()
-END = Reply()
-
-
-@dataclass
-class World:
-    """Providers that do what their script says, one entry a call, and who was asked when."""
-
-    clock: VirtualClock
-    script: Mapping[ModelProvider, Sequence[Sequence[Step]]] = field(default_factory=dict)
-    asked: list[tuple[ModelProvider, float]] = field(default_factory=list)
-    open: int = 0
-    _left: dict[ModelProvider, deque[Sequence[Step]]] = field(default_factory=dict)
-
-    @property
-    def who(self) -> list[ModelProvider]:
-        return [provider for provider, _ in self.asked]
-
-    def _steps(self, target: Target) -> Sequence[Step]:
-        provider = target.connection.provider
-        self.asked.append((provider, self.clock.passed))
-        left = self._left.setdefault(provider, deque(self.script.get(provider, ())))
-        return left.popleft() if left else (END,)
-
-    async def call(self, target: Target) -> Reply:
-        async with aclosing(self.stream(target)) as parts:
-            async for part in parts:
-                if isinstance(part, Reply):
-                    return part
-        raise AssertionError("the script has no answer")
-
-    async def stream(self, target: Target) -> AsyncGenerator[str | Reply, None]:
-        steps = self._steps(target)
-        self.open += 1
-        try:
-            for step in steps:
-                if isinstance(step, Exception):
-                    raise step
-                if isinstance(step, Wait):
-                    await asyncio.sleep(step.seconds)
-                else:
-                    yield step
-        finally:
-            self.open -= 1
-
-
-@pytest.fixture
-async def clock() -> AsyncIterator[VirtualClock]:
-    with virtual_clock() as found:
-        yield found
-
-
-def configured(
-    *alternatives: ModelProvider | Mapping[str, Any],
-    fallback_on: Sequence[str] = (),
-    environ: Mapping[str, str] = KEYS,
-    **values: Any,
-) -> EffectiveConfiguration:
-    """OpenAI first unless told otherwise, with these alternatives; a minute, and no retries."""
-    fallbacks = {
-        "alternatives": tuple(
-            {"provider": entry} if isinstance(entry, ModelProvider) else entry
-            for entry in alternatives
-        ),
-        "fallback_on": tuple(fallback_on),
-    }
-    given = {"chat_provider": OPENAI, "timeout_seconds": 60.0, "retry_attempts": 0, **values}
-    return chat(snapshot({}, environ), {**given, "fallbacks": fallbacks})
-
-
-def attempts_of(
-    effective: EffectiveConfiguration, draw: Callable[[float, float], float] | None = None
-) -> Attempts:
-    deadline = Deadline.after(effective.timeout_seconds)
-    return Attempts(effective, deadline, draw=draw or (lambda _, high: high))
-
-
-def streamed(
-    attempts: Attempts, world: World
-) -> AsyncGenerator[tuple[str | Reply | Restarted, Target], None]:
-    return attempts.stream(
-        world.stream,
-        is_last=lambda part: isinstance(part, Reply),
-        request_id=lambda part: part.request_id if isinstance(part, Reply) else "",
-    )
-
-
-async def ask(attempts: Attempts, world: World) -> Reply:
-    reply, _ = await attempts.run(world.call)
-    return reply
-
-
-async def read(attempts: Attempts, world: World) -> list[str | Reply | Restarted]:
-    async with aclosing(streamed(attempts, world)) as parts:
-        return [part async for part, _ in parts]
-
-
-Way = Callable[[Attempts, World], Any]
-
-
-@pytest.fixture(params=[ask, read], ids=["unary", "stream"])
-def way(request: pytest.FixtureRequest) -> Way:
-    found: Way = request.param
-    return found
-
-
-async def failed(way: Way, attempts: Attempts, world: World) -> CascadaError:
-    with pytest.raises(CascadaError) as caught:
-        await way(attempts, world)
-    return caught.value
-
-
-def server_error(status: int = 500) -> UpstreamFailedError:
-    return UpstreamFailedError(OPENAI, "OpenAI failed.", status=status, request_id="req-bad")
-
-
-def silence() -> UpstreamFailedError:
-    return UpstreamFailedError(OPENAI, "OpenAI was silent.", silent=True)
-
-
-def rate_limit(retry_after: float | None = None) -> RateLimitedError:
-    return RateLimitedError(OPENAI, "Too many.", status=429, retry_after=retry_after)
+__all__ = ["clock", "way"]
 
 
 # --- the table: which reason is retried, which falls back ----------------------------------------
-
-ROWS: Mapping[str, tuple[Callable[[], UpstreamError], bool, bool]] = {
-    "rate limited": (rate_limit, True, True),
-    "failed": (server_error, True, True),
-    "failed in silence": (silence, False, True),
-    "stream interrupted": (lambda: StreamInterruptedError(OPENAI, "Cut."), True, True),
-    "operator's key rejected": (
-        lambda: CredentialRejectedError(OPENAI, "No.", callers=False, status=401),
-        False,
-        True,
-    ),
-    "caller's key rejected": (
-        lambda: CredentialRejectedError(OPENAI, "No.", callers=True, status=401),
-        False,
-        False,
-    ),
-    "model not found": (lambda: ModelNotFoundError(OPENAI, "No."), False, False),
-    "context too long": (lambda: ContextTooLongError(OPENAI, "No."), False, False),
-    "content refused": (lambda: ContentRefusedError(OPENAI, "No."), False, False),
-    "rejected": (lambda: UpstreamRejectedError(OPENAI, "No.", status=422), False, False),
-}
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -282,6 +138,38 @@ async def test_an_error_that_is_not_a_providers_is_neither_retried_nor_recorded(
         await way(attempts, world)
     assert world.who == [OPENAI]
     assert attempts.made == []
+
+
+async def test_a_prompt_that_is_too_long_goes_to_a_model_that_is_declared_larger(
+    way: Way, clock: VirtualClock
+) -> None:
+    effective = configured(
+        {"provider": MISTRAL, "model": "nobody-knows"},
+        GROQ,
+        chat_model="gpt-4o",  # 128,000 tokens, and Groq's default model takes 131,072
+    )
+    world = World(clock, {OPENAI: [[ContextTooLongError(OPENAI, "Too long.")]]})
+    attempts = attempts_of(effective)
+    await way(attempts, world)
+    assert world.who == [OPENAI, GROQ]
+    (skipped,) = [entry for entry in attempts.made if entry.outcome is Outcome.SKIPPED]
+    assert (skipped.provider, skipped.reason) == (MISTRAL, Reason.CONTEXT_TOO_LONG)
+
+
+async def test_a_prompt_that_no_model_takes_is_context_too_long(
+    way: Way, clock: VirtualClock
+) -> None:
+    world = World(
+        clock,
+        {
+            OPENAI: [[ContextTooLongError(OPENAI, "Too long.")]],
+            GROQ: [[ContextTooLongError(GROQ, "Too long here too.")]],
+        },
+    )
+    effective = configured(GROQ, MISTRAL, chat_model="gpt-4o")
+    caught = await failed(way, attempts_of(effective), world)
+    assert caught.message == "Too long here too."
+    assert world.who == [OPENAI, GROQ]
 
 
 # --- how often -----------------------------------------------------------------------------------
@@ -612,109 +500,81 @@ async def test_what_was_passed_over_is_not_counted_as_an_attempt(
     assert caught.metadata["attempts"] == "1"
 
 
-# --- streams -------------------------------------------------------------------------------------
+# --- circuits ------------------------------------------------------------------------------------
 
 
-async def test_a_stream_that_ends_well_is_given_part_by_part(clock: VirtualClock) -> None:
-    world = World(clock, {OPENAI: [["a", "b", END]]})
-    assert await read(attempts_of(configured()), world) == ["a", "b", END]
+def opened(effective: EffectiveConfiguration, clock: VirtualClock) -> Circuits:
+    """Circuits in which that of the primary is open."""
+    circuits = Circuits(clock.monotonic)
+    for _ in range(FAILURES_TO_OPEN):
+        passage = circuits.enter(effective.primary.connection)
+        assert isinstance(passage, Passage)
+        passage.leave(server_error())
+    return circuits
 
 
-async def test_before_the_first_part_a_new_attempt_is_no_restart(clock: VirtualClock) -> None:
-    world = World(clock, {OPENAI: [[server_error()], ["a", END]]})
-    assert await read(attempts_of(configured(retry_attempts=1)), world) == ["a", END]
-
-
-async def test_after_the_first_part_a_retry_restarts_and_gives_the_whole_answer(
-    clock: VirtualClock,
-) -> None:
-    cut = StreamInterruptedError(OPENAI, "Cut.")
-    world = World(clock, {OPENAI: [["a", cut], ["a", "b", END]]})
-    restarted = Restarted(Reason.STREAM_INTERRUPTED, 2)
-    got = await read(attempts_of(configured(retry_attempts=1)), world)
-    assert got == ["a", restarted, "a", "b", END]
-
-
-async def test_a_new_start_that_fails_before_its_first_part_is_not_announced_again(
-    clock: VirtualClock,
-) -> None:
-    world = World(clock, {OPENAI: [["a", server_error()], [server_error()], ["b", END]]})
-    got = await read(attempts_of(configured(retry_attempts=2)), world)
-    assert got == ["a", Restarted(Reason.UPSTREAM_FAILED, 2), "b", END]
-
-
-async def test_every_new_start_after_a_part_is_announced_once(clock: VirtualClock) -> None:
-    failing: list[Step] = ["a", server_error()]
-    world = World(clock, {OPENAI: [failing, failing], GROQ: [["b", rate_limit()], ["c", END]]})
-    got = await read(attempts_of(configured(GROQ, retry_attempts=1)), world)
-    assert got == [
-        "a",
-        Restarted(Reason.UPSTREAM_FAILED, 2),
-        "a",
-        Restarted(Reason.UPSTREAM_FAILED, 3),
-        "b",
-        Restarted(Reason.RATE_LIMITED, 4),
-        "c",
-        END,
-    ]
-
-
-async def test_passed_over_alternatives_do_not_count_in_the_number_of_a_restart(
-    clock: VirtualClock,
-) -> None:
-    environ = {"OPENAI_API_KEY": "key-of-openai", "MISTRAL_API_KEY": "key-of-mistral"}
-    world = World(clock, {OPENAI: [["a", server_error()]]})
-    got = await read(attempts_of(configured(GROQ, MISTRAL, environ=environ)), world)
-    assert got == ["a", Restarted(Reason.UPSTREAM_FAILED, 2), END]
-
-
-async def test_nothing_is_restarted_where_nothing_is_left_to_restart_with(
-    clock: VirtualClock,
-) -> None:
-    world = World(clock, {OPENAI: [["a", StreamInterruptedError(OPENAI, "Cut.")]]})
-    async with aclosing(streamed(attempts_of(configured()), world)) as parts:
-        assert (await anext(parts))[0] == "a"
-        with pytest.raises(StreamInterruptedError):
-            await anext(parts)
-
-
-@pytest.mark.parametrize("cut", [[], ["a"], ["a", "b"]], ids=len)
-async def test_a_stream_that_stops_without_its_last_part_is_never_a_clean_end(
-    cut: list[Step], clock: VirtualClock
-) -> None:
-    world = World(clock, {OPENAI: [cut]})
-    caught = await failed(read, attempts_of(configured()), world)
-    assert caught.code_reason is Reason.STREAM_INTERRUPTED
-
-
-async def test_nothing_is_read_after_the_last_part(clock: VirtualClock) -> None:
-    world = World(clock, {OPENAI: [["a", END, "late", HANG]]})
-    assert await read(attempts_of(configured()), world) == ["a", END]
-    assert world.open == 0
-
-
-async def test_closing_the_stream_closes_the_providers_at_once(clock: VirtualClock) -> None:
-    world = World(clock, {OPENAI: [["a", HANG]]})
-    parts = streamed(attempts_of(configured(GROQ, retry_attempts=3)), world)
-    await anext(parts)
-    assert world.open == 1
-    await parts.aclose()
-    assert (world.open, world.who, clock.passed) == (0, [OPENAI], 0.0)
-
-
-async def test_an_attempt_that_failed_is_closed_before_the_next_begins(
+async def test_a_connection_whose_circuit_is_open_is_passed_over_and_on_record(
     way: Way, clock: VirtualClock
 ) -> None:
-    open_at_call: list[int] = []
-    world = World(clock, {OPENAI: [[server_error()]] * 2})
+    effective, world = configured(GROQ, retry_attempts=2), World(clock)
+    attempts = attempts_of(effective, circuits=opened(effective, clock))
+    await way(attempts, world)
+    assert world.asked == [(GROQ, 0.0)]
+    skipped = attempts.made[0]
+    assert (skipped.outcome, skipped.reason) == (Outcome.SKIPPED, Reason.UPSTREAM_FAILED)
 
-    class Watched(World):
-        def _steps(self, target: Target) -> Sequence[Step]:
-            open_at_call.append(self.open)
-            return world._steps(target)
 
-    await way(attempts_of(configured(GROQ, retry_attempts=1)), Watched(clock))
-    assert open_at_call == [0, 0, 0]
+async def test_an_open_circuit_without_an_alternative_is_upstream_failed_with_its_rest(
+    way: Way, clock: VirtualClock
+) -> None:
+    effective, world = configured(retry_attempts=2), World(clock)
+    caught = await failed(way, attempts_of(effective, circuits=opened(effective, clock)), world)
+    assert (caught.code_reason, caught.retry_after) == (Reason.UPSTREAM_FAILED, REST_SECONDS)
+    assert caught.metadata["attempts"] == "0"
+    assert world.who == []
+
+
+async def test_a_probe_is_a_single_attempt(way: Way, clock: VirtualClock) -> None:
+    effective = configured(GROQ, retry_attempts=3)
+    circuits = opened(effective, clock)
+    await asyncio.sleep(REST_SECONDS)
+    world = World(clock, {OPENAI: [[server_error()]] * 4})
+    await way(attempts_of(effective, circuits=circuits), world)
+    assert world.who == [OPENAI, GROQ]
+
+
+async def test_a_probe_that_succeeds_closes_the_circuit(way: Way, clock: VirtualClock) -> None:
+    effective, world = configured(GROQ), World(clock)
+    circuits = opened(effective, clock)
+    await asyncio.sleep(REST_SECONDS)
+    await way(attempts_of(effective, circuits=circuits), world)
+    assert [state for _, state in circuits.states()] == [CircuitState.CLOSED]
+
+
+async def test_a_request_that_keeps_failing_counts_once_for_the_circuit(
+    way: Way, clock: VirtualClock
+) -> None:
+    effective, circuits = configured(retry_attempts=4), Circuits(clock.monotonic)
+    world = World(clock, {OPENAI: [[server_error()]] * (FAILURES_TO_OPEN * 5)})
+    for _ in range(FAILURES_TO_OPEN - 1):
+        await failed(way, attempts_of(effective, circuits=circuits), world)
+    assert [state for _, state in circuits.states()] == [CircuitState.CLOSED]
+    await failed(way, attempts_of(effective, circuits=circuits), world)
+    assert [state for _, state in circuits.states()] == [CircuitState.OPEN]
+
+
+async def test_a_cancelled_probe_makes_room_for_the_next(way: Way, clock: VirtualClock) -> None:
+    effective = configured(first_token_timeout_seconds=100)
+    circuits = opened(effective, clock)
+    await asyncio.sleep(REST_SECONDS)
+    hanging = World(clock, {OPENAI: [[HANG]]})
+    task = asyncio.create_task(way(attempts_of(effective, circuits=circuits), hanging))
+    await asyncio.sleep(1.0)
+    task.cancel()
+    await asyncio.wait([task])
+    world = World(clock)
+    await way(attempts_of(effective, circuits=circuits), world)
+    assert (hanging.who, world.who) == ([OPENAI], [OPENAI])
 
 
 # --- cancellation --------------------------------------------------------------------------------
@@ -732,61 +592,3 @@ async def test_cancellation_passes_and_starts_nothing_more(
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (world.who, world.open, clock.passed) == ([OPENAI], 0, after)
-
-
-# --- whatever happens ----------------------------------------------------------------------------
-
-_errors = st.sampled_from([server_error, silence, rate_limit, *(row[0] for row in ROWS.values())])
-_streams = st.tuples(
-    st.lists(st.sampled_from("abc"), max_size=3),
-    st.one_of(_errors, st.just(lambda: HANG), st.just(lambda: END), st.just(lambda: Wait(0.25))),
-)
-
-
-@given(
-    script=st.dictionaries(st.sampled_from([OPENAI, GROQ]), st.lists(_streams, max_size=4)),
-    retries=st.integers(0, 2),
-)
-def test_a_stream_is_whole_after_its_last_restart_or_ends_in_an_error(
-    script: Mapping[ModelProvider, list[tuple[list[str], Callable[[], Step]]]], retries: int
-) -> None:
-    async def main() -> None:
-        with virtual_clock() as clock:
-            steps = {
-                provider: [[*texts, ending()] for texts, ending in streams]
-                for provider, streams in script.items()
-            }
-            world = World(clock, steps)
-            attempts = attempts_of(configured(GROQ, retry_attempts=retries))
-            got: list[str | Reply | Restarted] = []
-            error = None
-            try:
-                async with aclosing(streamed(attempts, world)) as parts:
-                    async for part, _ in parts:
-                        got.append(part)
-            except CascadaError as caught:
-                error = caught
-            _check(got, error, world, attempts, steps, retries)
-
-    with asyncio.Runner() as runner:
-        runner.run(main())
-
-
-def _check(
-    got: Sequence[str | Reply | Restarted],
-    error: CascadaError | None,
-    world: World,
-    attempts: Attempts,
-    steps: Mapping[ModelProvider, Sequence[Sequence[Step]]],
-    retries: int,
-) -> None:
-    assert all(world.who.count(provider) <= retries + 1 for provider in (OPENAI, GROQ))
-    assert len(attempts.made) == len(world.who)
-    assert world.open == 0
-    assert (got[-1:] == [END]) is (error is None)
-    starts = [index for index, part in enumerate(got) if isinstance(part, Restarted)]
-    assert all(isinstance(got[index - 1], str) for index in starts), "nothing to drop"
-    if error is None:
-        answered = world.who[-1]
-        whole = list(steps.get(answered, ()))[world.who.count(answered) - 1 :][:1] or [(END,)]
-        assert list(got[starts[-1] + 1 if starts else 0 :]) == list(whole[0])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-_MODULES = ("service_core.retry", "service_core.deadline")
+_MODULES = ("service_core.trial", "service_core.deadline")
 
 
 class VirtualClock:

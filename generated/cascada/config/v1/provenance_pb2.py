@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from cascada.config.v1 import configuration_source_pb2 as cascada_dot_config_dot_v1_dot_configuration__source__pb2
+from cascada.config.v1 import effective_configuration_pb2 as cascada_dot_config_dot_v1_dot_effective__configuration__pb2
 from cascada.config.v1 import model_provider_pb2 as cascada_dot_config_dot_v1_dot_model__provider__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"cascada/config/v1/provenance.proto\x12\x11\x63\x61scada.config.v1\x1a,cascada/config/v1/configuration_source.proto\x1a&cascada/config/v1/model_provider.proto\"}\n\nProvenance\x12\x32\n\x06layers\x18\x01 \x03(\x0b\x32\".cascada.config.v1.ProvenanceLayer\x12;\n\x0b\x63onnections\x18\x02 \x03(\x0b\x32&.cascada.config.v1.ForwardedConnection\"j\n\x0fProvenanceLayer\x12\x36\n\x06source\x18\x01 \x01(\x0e\x32&.cascada.config.v1.ConfigurationSource\x12\x0e\n\x06\x66ields\x18\x02 \x03(\x05\x12\x0f\n\x07options\x18\x03 \x03(\t\"\x95\x02\n\x13\x46orwardedConnection\x12\x32\n\x08provider\x18\x01 \x01(\x0e\x32 .cascada.config.v1.ModelProvider\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x03 \x01(\t\x12\x0f\n\x07private\x18\x04 \x01(\x08\x12\x19\n\x07\x61pi_key\x18\x05 \x01(\tB\x03\x80\x01\x01H\x00\x88\x01\x01\x12\x36\n\x06source\x18\x06 \x01(\x0e\x32&.cascada.config.v1.ConfigurationSource\x12\r\n\x05space\x18\x07 \x01(\t\x12\x12\n\nsecret_ref\x18\x08 \x01(\t\x12\x13\n\x0btenants_own\x18\t \x01(\x08\x42\n\n\x08_api_keyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"cascada/config/v1/provenance.proto\x12\x11\x63\x61scada.config.v1\x1a,cascada/config/v1/configuration_source.proto\x1a/cascada/config/v1/effective_configuration.proto\x1a&cascada/config/v1/model_provider.proto\"}\n\nProvenance\x12\x32\n\x06layers\x18\x01 \x03(\x0b\x32\".cascada.config.v1.ProvenanceLayer\x12;\n\x0b\x63onnections\x18\x02 \x03(\x0b\x32&.cascada.config.v1.ForwardedConnection\"j\n\x0fProvenanceLayer\x12\x36\n\x06source\x18\x01 \x01(\x0e\x32&.cascada.config.v1.ConfigurationSource\x12\x0e\n\x06\x66ields\x18\x02 \x03(\x05\x12\x0f\n\x07options\x18\x03 \x03(\t\"\xd7\x02\n\x13\x46orwardedConnection\x12\x32\n\x08provider\x18\x01 \x01(\x0e\x32 .cascada.config.v1.ModelProvider\x12\x10\n\x08\x65ndpoint\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61se_url\x18\x03 \x01(\t\x12\x0f\n\x07private\x18\x04 \x01(\x08\x12\x19\n\x07\x61pi_key\x18\x05 \x01(\tB\x03\x80\x01\x01H\x00\x88\x01\x01\x12\x36\n\x06source\x18\x06 \x01(\x0e\x32&.cascada.config.v1.ConfigurationSource\x12\r\n\x05space\x18\x07 \x01(\t\x12\x12\n\nsecret_ref\x18\x08 \x01(\t\x12\x13\n\x0btenants_own\x18\t \x01(\x08\x12/\n\toperation\x18\n \x01(\x0e\x32\x1c.cascada.config.v1.Operation\x12\x0f\n\x07keyless\x18\x0b \x01(\x08\x42\n\n\x08_api_keyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +36,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FORWARDEDCONNECTION'].fields_by_name['api_key']._loaded_options = None
   _globals['_FORWARDEDCONNECTION'].fields_by_name['api_key']._serialized_options = b'\200\001\001'
-  _globals['_PROVENANCE']._serialized_start=143
-  _globals['_PROVENANCE']._serialized_end=268
-  _globals['_PROVENANCELAYER']._serialized_start=270
-  _globals['_PROVENANCELAYER']._serialized_end=376
-  _globals['_FORWARDEDCONNECTION']._serialized_start=379
-  _globals['_FORWARDEDCONNECTION']._serialized_end=656
+  _globals['_PROVENANCE']._serialized_start=192
+  _globals['_PROVENANCE']._serialized_end=317
+  _globals['_PROVENANCELAYER']._serialized_start=319
+  _globals['_PROVENANCELAYER']._serialized_end=425
+  _globals['_FORWARDEDCONNECTION']._serialized_start=428
+  _globals['_FORWARDEDCONNECTION']._serialized_end=771
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from cascada.config.v1 import configuration_source_pb2 as _configuration_source_pb2
+from cascada.config.v1 import effective_configuration_pb2 as _effective_configuration_pb2
 from cascada.config.v1 import model_provider_pb2 as _model_provider_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -66,7 +67,9 @@ class ProvenanceLayer(_message.Message):
     """source is the layer; LOCKED is never believed from the wire."""
     @_builtins.property
     def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """fields are field numbers of ModelConfiguration. provider_configs is given by options instead."""
+        """fields are field numbers of ModelConfiguration; provider_configs is given by options instead. A
+        provider or model may stand in several layers, with one value: so its dependents keep their rank.
+        """
 
     @_builtins.property
     def options(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -104,6 +107,8 @@ class ForwardedConnection(_message.Message):
     SPACE_FIELD_NUMBER: _builtins.int
     SECRET_REF_FIELD_NUMBER: _builtins.int
     TENANTS_OWN_FIELD_NUMBER: _builtins.int
+    OPERATION_FIELD_NUMBER: _builtins.int
+    KEYLESS_FIELD_NUMBER: _builtins.int
     provider: _model_provider_pb2.ModelProvider.ValueType
     """provider is who serves the connection."""
     endpoint: _builtins.str
@@ -113,7 +118,7 @@ class ForwardedConnection(_message.Message):
     private: _builtins.bool
     """private says that the address may be private or loopback."""
     api_key: _builtins.str
-    """api_key is the credential. Absent where the endpoint needs none."""
+    """api_key is the credential. Absent where the endpoint needs none, or where the request brings its own."""
     source: _configuration_source_pb2.ConfigurationSource.ValueType
     """source is the layer that the credential came from."""
     space: _builtins.str
@@ -122,6 +127,10 @@ class ForwardedConnection(_message.Message):
     """secret_ref is the registered secret that the key answers. Empty for the connection's own key."""
     tenants_own: _builtins.bool
     """tenants_own says that the key is the tenant's rather than the operator's."""
+    operation: _effective_configuration_pb2.Operation.ValueType
+    """operation is what the connection is for."""
+    keyless: _builtins.bool
+    """keyless says that calls need no key."""
     def __init__(
         self,
         *,
@@ -134,10 +143,12 @@ class ForwardedConnection(_message.Message):
         space: _builtins.str = ...,
         secret_ref: _builtins.str = ...,
         tenants_own: _builtins.bool = ...,
+        operation: _effective_configuration_pb2.Operation.ValueType = ...,
+        keyless: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_api_key", b"_api_key", "api_key", b"api_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_key", b"_api_key", "api_key", b"api_key", "base_url", b"base_url", "endpoint", b"endpoint", "private", b"private", "provider", b"provider", "secret_ref", b"secret_ref", "source", b"source", "space", b"space", "tenants_own", b"tenants_own"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_api_key", b"_api_key", "api_key", b"api_key", "base_url", b"base_url", "endpoint", b"endpoint", "keyless", b"keyless", "operation", b"operation", "private", b"private", "provider", b"provider", "secret_ref", b"secret_ref", "source", b"source", "space", b"space", "tenants_own", b"tenants_own"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__api_key: _TypeAlias = _typing.Literal["api_key"]  # noqa: Y015
     _WhichOneofArgType__api_key: _TypeAlias = _typing.Literal["_api_key", b"_api_key"]  # noqa: Y015
