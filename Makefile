@@ -63,7 +63,7 @@ test-full: setup ## run the long tests too, and keep the result in tests/results
 	  $(BIN)/python -m pytest --no-header -m "not live" -ra --durations=20 $(ARGS); \
 	} | tee "tests/results/$$(date -u +%Y-%m-%d).txt"
 
-check: setup ## lint, format, types, protos, and whether generated/ is fresh
+check: setup ## lint, format, types, protos, and whether generated/ and docs/ are fresh
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/mypy --no-error-summary
@@ -71,12 +71,14 @@ check: setup ## lint, format, types, protos, and whether generated/ is fresh
 	$(BUF) format --diff --exit-code
 	$(BUF) breaking --against $(IMAGE)
 	$(BIN)/python protos/generate.py --check
+	$(BIN)/python docs/generate.py --check
 
 bench: setup ## measure, and print tables; ARGS names some of the measurements
 	@$(BIN)/python -m bench $(ARGS)
 
-generate: setup ## delete generated/ and write it from the protos
+generate: setup ## write generated/ from the protos, and docs/providers.md from the code
 	@$(BIN)/python protos/generate.py
+	@$(BIN)/python docs/generate.py
 
 proto-image: setup ## accept the protos as the contract that later ones must not break
 	@$(BUF) build --exclude-source-info --output $(IMAGE)

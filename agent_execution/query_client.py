@@ -9,6 +9,7 @@ from cascada.query.v1 import query_service_pb2, query_service_pb2_grpc
 
 from agent_execution.service import Handover
 from config_core.convert_effective import space_from_wire
+from config_core.errors import Reason, RemoteError
 from config_core.sources.collection import PinnedSpace
 from service_core.client import NextService
 from service_core.deadline import Deadline
@@ -39,10 +40,16 @@ class QueryClient:
         """Answer piece by piece; closing the generator cancels the call."""
         request = self._request(query_service_pb2.StreamQueryRequest, payload, handover)
         stream = self._stub.StreamQuery(request, timeout=handover.deadline.handed_down())
+        completed = False
         try:
             async with self._service.errors():
                 async for event in stream:
+                    completed = event.HasField("completed")
                     yield event
+            if not completed:
+                raise RemoteError(
+                    Reason.STREAM_INTERRUPTED, "The query service ended its stream without the end."
+                )
         finally:
             stream.cancel()  # an abandoned stream would never end by itself
 

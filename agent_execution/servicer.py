@@ -13,7 +13,13 @@ from agent_execution.query_client import Payload
 from agent_execution.service import Execution, ExecutionService, Run
 from config_core.convert_provenance import incoming
 from config_core.errors import Violation
-from service_core.request_context import Peers, read_context, refuse_if
+from service_core.request_context import (
+    MAX_COLLECTIONS,
+    Peers,
+    invalid,
+    read_context,
+    refuse_if,
+)
 from service_core.trace import Tracer
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -51,12 +57,17 @@ class AgentExecutionServicer(pb_grpc.AgentExecutionServiceServicer):
         self._peers.check_keys(request.model_configuration, None, context)
         violations: list[Violation] = []
         caller = read_context(request.context, violations)
+        collections = tuple(dict.fromkeys(request.retrieval.collections))
+        if len(collections) > MAX_COLLECTIONS:
+            violations.append(
+                invalid("retrieval.collections", f"must be at most {MAX_COLLECTIONS}")
+            )
         refuse_if(violations)
         preferences = request.model_preferences if request.HasField("model_preferences") else None
         return Execution(
             context=caller,
             incoming=incoming(request.model_configuration, wire_preferences=preferences),
-            collections=tuple(dict.fromkeys(request.retrieval.collections)),
+            collections=collections,
             time_remaining=context.time_remaining(),
             payload=request,
         )

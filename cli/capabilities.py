@@ -12,7 +12,7 @@ from rich.text import Text
 from cli import options, requests
 from cli.client import connect
 from cli.exits import ExitCode
-from cli.messages import as_document, operation_name, provider_name
+from cli.messages import as_document, circuit_name, operation_name, provider_name
 from cli.options import Service
 from cli.output import Output, printable
 from cli.running import run
@@ -29,9 +29,10 @@ def capabilities(
     target: options.Target = None,
     as_json: options.Json = False,
 ) -> None:
-    """List providers, models, options, and whether a credential is there.
+    """List providers, models, options, whether a credential is there, and the circuits.
 
-    Needs no server, as ask.
+    A circuit is shown by the service that calls the provider: query or embedding. Needs no server,
+    as ask.
     """
     output = Output(as_json=as_json)
 
@@ -51,13 +52,16 @@ def capabilities(
 
 
 def _show(response: pb.ListCapabilitiesResponse, output: Output) -> None:
-    table = _table("Provider", "Operations", "Credential", "Default models", "Chat options")
+    table = _table(
+        "Provider", "Operations", "Credential", "Circuit", "Default models", "Chat options"
+    )
     for row in response.providers:
         _add(
             table,
             provider_name(row.provider),
             ", ".join(map(operation_name, row.operations)),
             _credential(row.credential),
+            circuit_name(row.circuit),
             "\n".join(filter(None, (row.default_chat_model, row.default_embedding_model))),
             ", ".join([*row.chat_options, *(f"{name}*" for name in row.provider_options)]),
         )
@@ -77,7 +81,7 @@ def _show(response: pb.ListCapabilitiesResponse, output: Output) -> None:
     output.show(embeddings)
     if response.endpoints:
         output.line()
-        endpoints = _table("Endpoint", "Provider", "Embedding space", "Credential")
+        endpoints = _table("Endpoint", "Provider", "Embedding space", "Credential", "Circuit")
         for endpoint in response.endpoints:
             _add(
                 endpoints,
@@ -85,6 +89,7 @@ def _show(response: pb.ListCapabilitiesResponse, output: Output) -> None:
                 provider_name(endpoint.provider),
                 endpoint.space,
                 _credential(endpoint.credential),
+                circuit_name(endpoint.circuit),
             )
         output.show(endpoints)
 

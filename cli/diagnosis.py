@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cli.checks import Finding, State, accepts_connections, health
+from cli.circuits import circuit_findings
 from cli.client import default_target
 from config_core.connection import Credential
 from config_core.errors import CascadaError, ConfigurationFileError
@@ -50,6 +51,7 @@ async def diagnose(environ: Mapping[str, str]) -> list[Finding]:
     findings += _local_models(settings)
     findings.append(await _store(settings))
     findings += await asyncio.gather(*(_service(settings, service) for service in _SERVICES))
+    findings += await circuit_findings(settings)
     return findings
 
 

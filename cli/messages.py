@@ -3,6 +3,7 @@
 from typing import Any
 
 from cascada.config.v1 import (
+    configuration_service_pb2,
     configuration_source_pb2,
     configuration_trace_pb2,
     effective_configuration_pb2,
@@ -41,6 +42,12 @@ def outcome_name(number: int) -> str:
     """`succeeded`, `failed` or `skipped`."""
     outcomes = configuration_trace_pb2.AttemptOutcome
     return _short(outcomes, "ATTEMPT_OUTCOME_", number).lower()
+
+
+def circuit_name(number: int) -> str:
+    """`closed`, `open` or `half open`; "–" where the service has not called the connection."""
+    name = _short(configuration_service_pb2.CircuitState, "CIRCUIT_STATE_", number)
+    return name.replace("_", " ").lower() if number else "–"
 
 
 def _short(enum: Any, prefix: str, number: int) -> str:

@@ -1,14 +1,12 @@
 """What each provider and model can do: the one matrix behind refusals, dropped options and docs.
 
-Model names are open strings. What is not known by name is assumed to work and passed on; what is known
-not to work is refused before any network call.
+Model names are open strings. What is not known by name is assumed to work and passed on; what is
+known not to work is refused before any network call (`option_rules`).
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 from config_core.model_configuration import ConnectionKind, ModelProvider
 
@@ -177,36 +175,6 @@ MATRIX: Mapping[ModelProvider, ProviderCapabilities] = MappingProxyType(
     }
 )
 
-_REASONING_MODEL = re.compile(r"(?:o[134]|gpt-5(?:\.\d+)?)(?!.*chat)(?:-.*)?")
-_REASONING_REFUSES = frozenset({"top_p", "frequency_penalty", "presence_penalty", "stop"})
-
-
-def is_reasoning_model(provider: ModelProvider, model: str) -> bool:
-    """Whether the model is one of OpenAI's that fix their own sampling."""
-    return provider is ModelProvider.OPENAI and _REASONING_MODEL.fullmatch(model) is not None
-
-
-def refusal(provider: ModelProvider, model: str, option: str, value: Any) -> str | None:
-    """Why this provider and model cannot take a chat option; `None` where they can."""
-    chat = MATRIX[provider].chat
-    if chat is None:
-        return f"{provider} has no chat"
-    if option not in chat.options:
-        return f"{provider} does not take {option}"
-    if option == "temperature":
-        if value > chat.max_temperature:
-            return f"{provider} takes a temperature up to {chat.max_temperature:g}"
-        if value != 1 and is_reasoning_model(provider, model):
-            return f"{model} takes no temperature but 1"
-    elif option == "stop":
-        if len(value) > chat.max_stop_sequences:
-            return f"{provider} takes at most {chat.max_stop_sequences} stop sequences"
-        if value and is_reasoning_model(provider, model):
-            return f"{model} takes no stop sequences"
-    elif option in _REASONING_REFUSES and is_reasoning_model(provider, model):
-        return f"{model} does not take {option}"
-    return None
-
 
 def default_model(provider: ModelProvider, kind: ConnectionKind) -> str:
     """The model where a provider is named without one; "" where it has no such operation."""
@@ -226,51 +194,3 @@ def provider_options(provider: ModelProvider, kind: ConnectionKind) -> Mapping[s
     row = MATRIX[provider]
     capabilities = row.chat if kind == "chat" else row.embedding
     return capabilities.provider_options if capabilities else {}
-
-
-_JSON_TYPES: Mapping[str, tuple[type, ...]] = {
-    "string": (str,),
-    "boolean": (bool,),
-    "number": (int, float),
-    "object": (dict,),
-}
-_SUSPICIOUS_NAME = re.compile(
-    r"key|token|secret|password|credential|auth|url|uri|host|header|proxy|endpoint|cookie",
-    re.IGNORECASE,
-)
-_CREDENTIAL_NAME = re.compile(
-    r"api[-_ ]?key|access[-_ ]?token|secret|password|credential|authorization|bearer", re.IGNORECASE
-)
-
-
-def option_problem(provider_name: str, option: str, value: Any) -> str | None:
-    """Why an entry of provider_configs is refused; `None` where an adapter takes it."""
-    try:
-        provider = ModelProvider(provider_name)
-    except ValueError:
-        return "is not a provider: take openai, groq, mistral or local"
-    known = {**provider_options(provider, "chat"), **provider_options(provider, "embedding")}
-    kind = known.get(option)
-    if kind is None:
-        if _SUSPICIOUS_NAME.search(option):
-            return (
-                "looks like a credential or an address, which provider_configs never carries: use "
-                "chat_api_key, chat_secret_ref or a registered endpoint"
-            )
-        return f"is not an option of {provider}: take one of {', '.join(sorted(known)) or 'none'}"
-    if not isinstance(value, _JSON_TYPES[kind]) or (kind == "number" and isinstance(value, bool)):
-        return f"must be a {kind}"
-    return _smell(value)
-
-
-def _smell(value: Any) -> str | None:
-    """What a value, or anything inside it, carries that no option may."""
-    if isinstance(value, str):
-        return "must not be an address" if "://" in value else None
-    if isinstance(value, Mapping):
-        if any(_CREDENTIAL_NAME.search(name) for name in value):
-            return "must not hold a credential"
-        value = list(value.values())
-    if isinstance(value, list):
-        return next((why for why in map(_smell, value) if why is not None), None)
-    return None

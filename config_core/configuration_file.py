@@ -85,7 +85,7 @@ class CredentialEntry(FrozenModel):
 
 
 class EndpointEntry(FrozenModel):
-    """An address that speaks a provider's protocol. Named like its provider, it replaces its service."""
+    """An address that speaks a provider's protocol; named like it, it replaces its service."""
 
     provider: Provider
     base_url: BaseUrl

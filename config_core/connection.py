@@ -37,7 +37,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where a provider is called and with whose key. The key goes to `base_url` and nowhere else."""
+    """Where a provider is called and with whose key, which goes to `base_url` and nowhere else."""
 
     provider: ModelProvider
     endpoint: str

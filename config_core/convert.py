@@ -48,7 +48,7 @@ def provider_to_wire(provider: ModelProvider) -> model_provider_pb2.ModelProvide
 
 
 def provider_from_wire(number: int) -> ModelProvider | str | None:
-    """The provider; `None` for unspecified, text that no validation accepts for a number unknown here."""
+    """The provider; `None` for unspecified, text that never validates for an unknown number."""
     return None if number == 0 else _PROVIDER_FROM_WIRE.get(number, f"provider {number}")
 
 

@@ -20,7 +20,7 @@ def effective_to_wire(
     resolved_model: str = "",
     space: EmbeddingSpace | None = None,
 ) -> effective_configuration_pb2.EffectiveConfiguration:
-    """The message. `resolved_model` and `space` are what the provider's answer showed, where known."""
+    """The message; `resolved_model` and `space` are what the answer showed, where it is known."""
     message = effective_configuration_pb2.EffectiveConfiguration(
         values=to_wire(effective.values),
         sources={name: source_to_wire(source) for name, source in effective.sources.items()},
@@ -29,7 +29,8 @@ def effective_to_wire(
         snapshot_version=effective.snapshot_version,
         digest=effective.digest,
     )
-    for option in effective.dropped:
+    of_alternatives = [option for target in effective.targets[1:] for option in target.dropped]
+    for option in (*effective.dropped, *of_alternatives):
         message.dropped.add(
             field=option.field, source=source_to_wire(option.source), reason=option.reason
         )
@@ -69,7 +70,7 @@ def space_from_wire(message: embedding_space_pb2.EmbeddingSpace) -> EmbeddingSpa
     """The space of a message from another service."""
     provider = provider_from_wire(message.provider)
     if not isinstance(provider, ModelProvider):
-        raise ValueError("the space names no provider known here")
+        raise ValueError("the space names no provider known here")  # noqa: TRY004 # a bad value
     return EmbeddingSpace(
         provider, message.model, message.dimensions, message.prefix, message.endpoint_space
     )

@@ -141,7 +141,7 @@ def _connection_from_wire(message: provenance_pb2.ForwardedConnection) -> Forwar
 
 
 def _connection_source(number: int) -> Source:
-    """The source of a credential; LOCKED, which is never believed, and what is unknown count as FILE."""
+    """The source of a credential; LOCKED, never believed, and the unknown count as FILE."""
     known = number in set(Source) and number != Source.LOCKED
     return Source(number) if known else Source.FILE
 

@@ -1,7 +1,7 @@
 """The credential of each place, as one tenant may use it.
 
-The deciding layer's own key or reference comes first; else what is registered for exactly that place, at
-the tenant, in the file, in the environment. A tenant's own credential is never bypassed.
+The deciding layer's own key or reference comes first; else what is registered for exactly that
+place, at the tenant, in the file, in the environment. A tenant's own credential is never bypassed.
 """
 
 from collections.abc import Iterator

@@ -51,6 +51,8 @@ class Target:
     skip: Skip | None = None
     problem: CascadaError | None = None
     """What to raise instead of calling it: it has no credential here."""
+    dropped: tuple[DroppedOption, ...] = ()
+    """Of an alternative; those of the primary are the operation's."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Reading typed settings from environment variables, which are an argument and never looked up here."""
+"""Reading typed settings from environment variables, which are an argument, never looked up."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -19,7 +19,7 @@ PLACE = "environment"
 
 
 class EnvironmentModel(BaseSettings):
-    """Settings of which each field is the variable PREFIX + FIELD; an empty variable counts as unset."""
+    """Settings: each field is the variable PREFIX + FIELD, and an empty one counts as unset."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
@@ -28,11 +28,11 @@ class EnvironmentModel(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003 # given, not read
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 # the same
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 # the same
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 # the same
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what `from_environ` passes in; never the process's own environment."""
         return (init_settings,)

@@ -15,7 +15,7 @@
     ├── RemoteError                    any: the answer of the next service, passed on as it is
     └── UpstreamError                  service_core.upstream.errors: what a provider answered
 
-    ConfigurationFileError             the operator's file or environment is invalid; never sent to a caller
+    ConfigurationFileError             the operator's file or environment is invalid; never sent
 
 Which gRPC code a reason has is one table in `service_core.status`.
 """
@@ -29,7 +29,7 @@ from config_core.space import EmbeddingSpace
 
 
 class Reason(StrEnum):
-    """The `reason` of an error; the wire enum `cascada.common.v1.ErrorReason` has the same members."""
+    """The `reason` of an error; the wire enum `cascada.common.v1.ErrorReason` has the same ones."""
 
     INVALID_CONFIGURATION = "INVALID_CONFIGURATION"
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
@@ -157,8 +157,8 @@ class EmbeddingSpaceMismatchError(CascadaError):
         name = f"Collection {collection!r}" if collection else "The collection"
         super().__init__(
             f"{name} lives in the embedding space [{collection_space}], not in "
-            f"[{requested_space}]: leave the embedding fields out to follow the collection, or index "
-            "the documents into a collection of the other space.",
+            f"[{requested_space}]: leave the embedding fields out to follow the collection, or "
+            "index the documents into a collection of the other space.",
             metadata={
                 "collection": collection,
                 "collection_space": str(collection_space),

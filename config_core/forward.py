@@ -86,7 +86,7 @@ def _pack_values(effective: EffectiveConfiguration, parcel: _Parcel) -> None:
 
 
 def _pack_dropped(effective: EffectiveConfiguration, parcel: _Parcel) -> None:
-    """What could not be used goes along: the next hop drops it again, and takes nothing lower instead."""
+    """What could not be used goes along: the next hop drops it too, and takes nothing lower."""
     for option in effective.dropped:
         if option.source is not Source.DEFAULT:
             parcel.values[option.field] = option.value
@@ -96,8 +96,9 @@ def _pack_dropped(effective: EffectiveConfiguration, parcel: _Parcel) -> None:
 def _pack_ranks(effective: EffectiveConfiguration, parcel: _Parcel) -> None:
     """Provider and model stand at every rank at which the next hop needs them.
 
-    A model is lost where a higher layer is the first to name its provider, dimensions where a higher
-    layer is the first to name their model; and a provider that was restated has to hold at that rank.
+    A model is lost where a higher layer is the first to name its provider, dimensions where a
+    higher layer is the first to name their model; and a provider that was restated has to hold at
+    that rank.
     """
     kind = effective.kind
     provider, model, dimensions = f"{kind}_provider", f"{kind}_model", f"{kind}_dimensions"

@@ -21,7 +21,7 @@ def field_path(source: Source, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The fields that one source sets. `forwarded` layers came over the wire from another service."""
+    """The fields that one source sets; `forwarded` ones came over the wire from another service."""
 
     source: Source
     fields: Mapping[str, Any]

@@ -1,13 +1,13 @@
-"""The rules that one layer has to keep by itself, whoever made it: its connections and its options."""
+"""The rules that one layer has to keep by itself, whoever made it: on connections and options."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from config_core.capabilities import option_problem
 from config_core.configuration_file import ConfigurationFile
 from config_core.model_configuration import ModelConfiguration, ModelProvider
+from config_core.option_rules import option_problem
 from config_core.place import Place
 
 Problems = Iterator[tuple[str, str]]

@@ -88,7 +88,7 @@ def apply_bounds(
     layers: Sequence[Layer],
     policy: Policy,
 ) -> list[Violation]:
-    """Bring lower layers' values inside their bounds, and name each value of the request beyond one."""
+    """Bring lower layers' values inside their bounds; name each of the request's beyond one."""
     violations = []
     for name, bound in policy.bounds.items():
         for layer in layers:

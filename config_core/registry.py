@@ -1,10 +1,11 @@
 """What the operator has registered for one tenant, joined to connections.
 
-A credential is only ever joined with the address that it was registered for. What an earlier service
-sent comes first: address and key of exactly the connection that it resolved. Else a registered endpoint
-has its own address, and the provider's own service one for each origin of a key:
+A credential is only ever joined with the address that it was registered for. What an earlier
+service sent comes first: address and key of exactly the connection that it resolved. Else a
+registered endpoint has its own address, and the provider's own service one for each origin of a
+key:
 
-- an endpoint of the file that is named like the provider replaces the provider's service for everyone;
+- an endpoint of the file that is named like the provider replaces its service for everyone;
 - a key from the environment, or one that a request brings, goes to X_BASE_URL if that is set;
 - a key from the file, a tenant's or a registered secret, goes to the provider's public address.
 """
@@ -75,9 +76,13 @@ class Registry:
             )
             return in_process, _needless(kind, claim)
         sent = self._forwarded.get((kind, place, claim.reference or ""))
-        if sent is not None and claim.key is None and not self._outranks(kind, place, claim, sent):
-            if sent.api_key is not None or sent.keyless:
-                return self._as_sent(place, claim, sent), None
+        if (
+            sent is not None
+            and claim.key is None
+            and not self._outranks(kind, place, claim, sent)
+            and (sent.api_key is not None or sent.keyless)
+        ):
+            return self._as_sent(place, claim, sent), None
         credential, problem = self._credentials.find(kind, place, claim)
         address = self._address(place, credential, sent)
         connection = Connection(

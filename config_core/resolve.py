@@ -2,9 +2,9 @@
 
     LOCKED > REQUEST > PREFERENCE > COLLECTION > TENANT > FILE > ENVIRONMENT > DEFAULT
 
-The highest layer that sets a field wins; presence decides. Provider, endpoint and credential are decided
-together by one layer (`walk`). What the chosen provider or model cannot take is refused where the request
-set it, and dropped and reported where a lower layer did (`targets`).
+The highest layer that sets a field wins; presence decides. Provider, endpoint and credential are
+decided together by one layer (`walk`). What the chosen provider or model cannot take is refused
+where the request set it, and dropped and reported where a lower layer did (`targets`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,10 +29,11 @@ from config_core.model_configuration import (
     Fallbacks,
     ModelConfiguration,
 )
+from config_core.options import Options
 from config_core.policy import Policy
 from config_core.registry import Registry
 from config_core.source import Source
-from config_core.targets import Options, chat_targets, embedding_target
+from config_core.targets import chat_targets, embedding_target
 from config_core.walk import Decision, walk
 
 _LIMITS = ("timeout_seconds", "retry_attempts", "attempt_timeout_seconds")
@@ -72,7 +73,7 @@ class Resolution:
 
 
 def error_of(violations: Sequence[Violation]) -> CascadaError:
-    """One error for all violations; the first kind that occurs in the order of the table decides."""
+    """One error for all violations; the first kind in the order of the table decides."""
     for reason, error in _ERRORS.items():
         if any(violation.reason is reason for violation in violations):
             first = sorted(violations, key=lambda violation: violation.reason is not reason)
@@ -133,8 +134,8 @@ def resolve(
 def _locked(kind: ConnectionKind, ascending: Sequence[Layer], locks: Layer) -> list[Layer]:
     """The layers with the locks among them.
 
-    A locked connection lies beneath the request, whose model and key then belong to it; the locks of
-    everything else lie on top.
+    A locked connection lies beneath the request, whose model and key then belong to it; the locks
+    of everything else lie on top.
     """
     if not locks.fields:
         return list(ascending)

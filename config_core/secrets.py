@@ -1,6 +1,5 @@
 """Reading secrets from where the operator keeps them: environment variables and files."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -40,7 +39,7 @@ class LocalSecrets:
 
     def _from_file(self, path: str) -> SecretStr:
         try:
-            status = os.stat(path)
+            status = Path(path).stat()
             stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
             known = self._files.get(path)
             if known is not None and known[0] == stamp:

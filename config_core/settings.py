@@ -1,4 +1,4 @@
-"""The settings of a service itself, as opposed to those of its models: ports, targets, paths, switches."""
+"""The settings of a service itself, not those of its models: ports, targets, paths, switches."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,7 +65,8 @@ class Settings(EnvironmentModel):
     def target_of(self, service: str) -> str:
         """The gRPC target at which `query` or `embedding` is reached."""
         given: str = getattr(self, f"{service}_target")
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "[::]") else self.host
+        everywhere = self.host in ("0.0.0.0", "::", "[::]")  # noqa: S104 # it is replaced
+        host = "127.0.0.1" if everywhere else self.host
         shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
         return given or f"{shown}:{getattr(self, f'{service}_port')}"
 

@@ -1,11 +1,10 @@
 """The snapshot: everything of the operator's that a request resolves on, from beginning to end.
 
-A request takes `Snapshots.current` once and keeps it. The file is watched; a change that is valid becomes
-the next snapshot as a whole, one that is not is reported and changes nothing.
+A request takes `Snapshots.current` once and keeps it. The file is watched; a change that is valid
+becomes the next snapshot as a whole, one that is not is reported and changes nothing.
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from config_core.sources.environment import Environment
 from config_core.sources.request import Incoming
 
 POLL_SECONDS = 0.25
+_NOTHING_SENT = Incoming()
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Snapshot:
         yield self.environment.layer
         yield DEFAULT_LAYER
 
-    def registry(self, tenant_id: str, incoming: Incoming = Incoming()) -> Registry:
+    def registry(self, tenant_id: str, incoming: Incoming = _NOTHING_SENT) -> Registry:
         """What is registered, as this tenant may use it."""
         return Registry(
             self.document, self.environment, self.secrets, tenant_id, incoming.connections
@@ -86,10 +86,10 @@ class Snapshots:
         path: Path | None,
         environment: Environment,
         secrets: SecretReader,
-        on_change: Callable[[Snapshot], None] = lambda snapshot: None,
-        on_refusal: Callable[[ConfigurationFileError], None] = lambda error: None,
+        on_change: Callable[[Snapshot], None] = lambda _: None,
+        on_refusal: Callable[[ConfigurationFileError], None] = lambda _: None,
     ) -> None:
-        """Load the first snapshot; raises ConfigurationFileError, since there is none to fall back on."""
+        """Load the first snapshot; with none to fall back on, raises ConfigurationFileError."""
         self._path = path
         self._environment = environment
         self._secrets = secrets
@@ -130,11 +130,11 @@ class Snapshots:
                     self._on_refusal(ConfigurationFileError(str(self._path), [problem]))
 
     def _look(self) -> tuple[int, int, int] | None:
-        """What tells one state of the file from another; follows the links that mounted volumes use."""
+        """What tells one state of the file from another; follows the links of mounted volumes."""
         if self._path is None:
             return None
         try:
-            status = os.stat(self._path)
+            status = self._path.stat()
         except OSError:
             return None
         return status.st_mtime_ns, status.st_size, status.st_ino

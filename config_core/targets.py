@@ -1,7 +1,7 @@
-"""The targets of an operation: the primary and its alternatives, each with the options that it takes."""
+"""The targets of an operation: the primary and its alternatives, each with what it takes."""
 
-from collections.abc import Mapping, MutableSequence
-from dataclasses import dataclass
+from collections.abc import MutableSequence
+from dataclasses import replace
 from typing import Any
 
 from config_core.capabilities import (
@@ -9,7 +9,6 @@ from config_core.capabilities import (
     default_model,
     embedding_model,
     provider_options,
-    refusal,
 )
 from config_core.connection import Owner
 from config_core.effective import DroppedOption, Skip, Target
@@ -17,6 +16,7 @@ from config_core.errors import Reason, Violation
 from config_core.layer import field_path
 from config_core.limits import violation
 from config_core.model_configuration import Fallback, FallbackCondition
+from config_core.options import Options
 from config_core.place import Claim, Place
 from config_core.policy import Policy
 from config_core.registry import Registry
@@ -24,23 +24,6 @@ from config_core.source import Source
 from config_core.walk import Decision
 
 _EXPLICIT = (Source.REQUEST, Source.PREFERENCE)
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The merged options, before it is known what a target takes of them."""
-
-    values: Mapping[str, Any]
-    sources: Mapping[str, Source]
-    provider: Mapping[str, Mapping[str, tuple[Any, Source]]]
-
-    def for_provider(self, provider: str, allowed: Mapping[str, str]) -> dict[str, Any]:
-        """The provider's own options of one operation."""
-        return {
-            name: value
-            for name, (value, _) in self.provider.get(provider, {}).items()
-            if name in allowed
-        }
 
 
 def chat_targets(
@@ -76,7 +59,7 @@ def _primary(
 ) -> Target:
     place = decision.place
     connection, problem = registry.connect("chat", place, decision.claim)
-    taken, refused = _split(place, decision.model, options)
+    taken, refused = options.split(place.provider, decision.model)
     explicit = {name: why for name, why in refused.items() if options.sources[name] in _EXPLICIT}
     dropped.extend(
         DroppedOption(name, options.sources[name], why, options.values[name])
@@ -134,10 +117,11 @@ def _alternative(
         violations.append(violation(source, name, rule, "is not what the operator has fixed"))
     elif rule is not None:
         skip = Skip(Reason.POLICY_VIOLATION, f"the policy rule {rule} forbids it")
-    taken, refused = _split(place, model, options)
-    explicit = [why for option, why in refused.items() if options.sources[option] in _EXPLICIT]
+    taken, refused = options.split(place.provider, model)
+    explicit = {option for option in refused if options.sources[option] in _EXPLICIT}
     if explicit and skip is None:
-        skip = Skip(Reason.CAPABILITY_UNSUPPORTED, "; ".join(explicit))
+        why = "; ".join(refused[option] for option in refused if option in explicit)
+        skip = Skip(Reason.CAPABILITY_UNSUPPORTED, why)
     if problem is not None and skip is None:
         skip = Skip(problem.code_reason, problem.message)
     return Target(
@@ -147,6 +131,11 @@ def _alternative(
         provider_options=options.for_provider(provider, provider_options(provider, "chat")),
         skip=skip,
         problem=problem,
+        dropped=tuple(
+            DroppedOption(f"{name}.{option}", options.sources[option], why, options.values[option])
+            for option, why in refused.items()
+            if option not in explicit
+        ),
     )
 
 
@@ -162,14 +151,7 @@ def _guarded(target: Target, primary: Target, policy: Policy) -> Target:
         and target.skip is None
     ):
         detail = "a request with its own key does not fall back to the operator's"
-        return Target(
-            target.connection,
-            target.model,
-            target.options,
-            target.provider_options,
-            Skip(Reason.POLICY_VIOLATION, detail),
-            target.problem,
-        )
+        return replace(target, skip=Skip(Reason.POLICY_VIOLATION, detail))
     return target
 
 
@@ -182,18 +164,6 @@ def _broken_lock(place: Place, model: str, policy: Policy) -> str | None:
     if locks.chat_model is not None and model != locks.chat_model:
         return "locks.chat_model"
     return None
-
-
-def _split(place: Place, model: str, options: Options) -> tuple[dict[str, Any], dict[str, str]]:
-    """The options that a target takes, and why it does not take the others."""
-    taken, refused = {}, {}
-    for name, value in options.values.items():
-        why = refusal(place.provider, model, name, value)
-        if why is None:
-            taken[name] = value
-        else:
-            refused[name] = why
-    return taken, refused
 
 
 def embedding_target(

@@ -1,7 +1,8 @@
 """Deciding a connection: one layer decides provider, endpoint and credential together.
 
-From the lowest layer up: a layer that names a provider or an endpoint replaces the whole connection. Only
-one that restates the inherited provider, with neither endpoint nor credential, changes nothing.
+From the lowest layer up: a layer that names a provider or an endpoint replaces the whole
+connection. Only one that restates the inherited provider, with neither endpoint nor credential,
+changes nothing.
 """
 
 from collections.abc import Iterable, MutableSequence
@@ -116,7 +117,8 @@ def _endpoint_problem(
     if implied is None and source is Source.COLLECTION:
         return Violation(
             COLLECTIONS_FIELD,
-            f"a collection was written through endpoint {endpoint!r}, which is no longer registered",
+            f"a collection was written through endpoint {endpoint!r}, which is no longer "
+            "registered",
         )
     if implied is None:
         return Violation(path, f"{endpoint!r} is not a registered endpoint: see ListCapabilities")
@@ -131,7 +133,7 @@ def _restates(layer: Layer, provider: ModelProvider, endpoint: str | None, place
     if endpoint is not None:
         return False
     if layer.source is Source.COLLECTION:
-        # A space without an endpoint is that of the provider's own service, not of what is inherited.
+        # A space without an endpoint is that of the provider's own service, whatever is inherited.
         return Place(provider) == place
     return provider is place.provider
 

@@ -52,6 +52,7 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
             process.peers,
             ("embedding",),
             calls=["embedding"],
+            circuits=upstream.circuits,
             fingerprint_key=process.settings.fingerprint_key,
         ),
     )

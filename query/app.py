@@ -10,7 +10,8 @@ from config_core.sources.request import Incoming
 from config_core.sources.tenant import DEFAULT_TENANT
 from query.catalog import Catalog
 from query.embedding_client import EmbeddingClient
-from query.indexing import Indexer
+from query.indexer import Indexer
+from query.name import SERVICE
 from query.prompting import Prompter
 from query.providers.groq import GroqChat
 from query.providers.local import LocalChat
@@ -18,7 +19,7 @@ from query.providers.local_engine import LocalChatEngine
 from query.providers.mistral import MistralChat
 from query.providers.openai import OpenAIChat
 from query.providers.port import ChatProvider
-from query.retrieval import SERVICE, Retriever
+from query.retriever import Retriever
 from query.service import QueryService
 from query.servicer import QueryServicer
 from query.store import open_store
@@ -87,6 +88,7 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
             ("chat", "embedding"),
             pinned=retriever.pinned,
             calls=["chat"],
+            circuits=upstream.circuits,
             fingerprint_key=settings.fingerprint_key,
         ),
     )

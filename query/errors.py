@@ -1,7 +1,8 @@
 """The errors of the query service, and how the store's become a caller's.
 
 CascadaError
-└── StoreFailedError    UPSTREAM_FAILED: the vector store can't do its work now
+├── StoreFailedError         UPSTREAM_FAILED: the vector store can't do its work now
+└── UnusableDocumentError    INVALID_ARGUMENT: a document can't be indexed
 """
 
 from collections.abc import AsyncIterator
@@ -22,6 +23,15 @@ class StoreFailedError(CascadaError):
     """The vector store can't do its work now."""
 
     reason = Reason.UPSTREAM_FAILED
+
+
+class UnusableDocumentError(CascadaError):
+    """A document can't be indexed, for the reason that `why` gives."""
+
+    reason = Reason.INVALID_ARGUMENT
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The document can't be indexed: {why}.")
 
 
 @asynccontextmanager

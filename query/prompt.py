@@ -70,6 +70,8 @@ class PromptRequest:
     max_context_tokens: int
     """What all messages together may count; leave room for the answer."""
     count_tokens: Callable[[str], int]
+    after: Sequence[Message] = ()
+    """What followed the question: calls of tools and their results; none for a new question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +90,12 @@ class Prompt:
 def build_prompt(request: PromptRequest, shape: PromptShape) -> Prompt:
     """The messages for `request`, within its budget as far as passages and history can give way.
 
-    The question and the system prompt are always whole. Then come the passages, each whole or not
-    at all, then the newest turns. `SMALL` with passages leaves the history out.
+    The question, what followed it and the system prompt are always whole. Then come the passages,
+    each whole or not at all, then the newest turns. `SMALL` with passages and a new question leaves
+    the history out.
     """
     budget = _Budget(request)
-    if shape is PromptShape.SMALL and request.passages:
+    if shape is PromptShape.SMALL and request.passages and not request.after:
         return _small(request, budget)
     system = [request.system_prompt] if request.system_prompt else []
     used: list[Passage] = []
@@ -112,7 +115,8 @@ def build_prompt(request: PromptRequest, shape: PromptShape) -> Prompt:
     messages = _history(request, budget)
     if system:
         messages.insert(0, Message(Role.SYSTEM, "\n\n".join(system)))
-    return Prompt((*messages, Message(Role.USER, request.question)), tuple(used))
+    question = Message(Role.USER, request.question)
+    return Prompt((*messages, question, *request.after), tuple(used))
 
 
 class _Budget:
@@ -121,7 +125,10 @@ class _Budget:
     def __init__(self, request: PromptRequest) -> None:
         self._count = request.count_tokens
         self._left = request.max_context_tokens
-        self._left -= self._cost(request.system_prompt) + self._cost(request.question)
+        whole = [request.system_prompt, request.question]
+        for turn in request.after:
+            whole += _texts(turn)
+        self._left -= sum(map(self._cost, whole))
 
     def take(self, *texts: str) -> bool:
         """Take what `texts` cost, if that much is left."""
@@ -152,12 +159,17 @@ def _history(request: PromptRequest, budget: _Budget) -> list[Message]:
     """The newest turns that fit, from a turn of the user on."""
     turns: list[Message] = []
     for turn in reversed(request.history):
-        if not budget.take(turn.text, *(call.arguments for call in turn.tool_calls)):
+        if not budget.take(*_texts(turn)):
             break
         turns.append(turn)
     while turns and turns[-1].role is not Role.USER:
         turns.pop()
     return turns[::-1]
+
+
+def _texts(turn: Message) -> list[str]:
+    """Everything in a turn that counts."""
+    return [turn.text, *(call.arguments for call in turn.tool_calls)]
 
 
 def _small(request: PromptRequest, budget: _Budget) -> Prompt:

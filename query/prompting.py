@@ -53,6 +53,7 @@ class Prompter:
         system_prompt: str | None,
         history: Sequence[Message],
         answer_tokens: int,
+        after: Sequence[Message] = (),
     ) -> PromptFor:
         """Give each target's prompt; built once for each shape."""
         built: dict[bool, TargetPrompt] = {}
@@ -60,7 +61,7 @@ class Prompter:
         async def prompt_for(target: Target) -> TargetPrompt:
             in_process = target.connection.protocol is ModelProvider.LOCAL
             if in_process not in built:
-                parts = (question, passages, system_prompt, history, answer_tokens, target)
+                parts = (question, passages, system_prompt, history, answer_tokens, after, target)
                 # The local model's tokenizer blocks, and loads the model where that is to be done.
                 built[in_process] = (
                     await asyncio.to_thread(self._build, *parts)
@@ -78,6 +79,7 @@ class Prompter:
         system_prompt: str | None,
         history: Sequence[Message],
         answer_tokens: int,
+        after: Sequence[Message],
         target: Target,
     ) -> TargetPrompt:
         in_process = target.connection.protocol is ModelProvider.LOCAL
@@ -98,6 +100,7 @@ class Prompter:
                 history=history,
                 max_context_tokens=room,
                 count_tokens=self._count_local_tokens if in_process else estimate_tokens,
+                after=after,
             ),
             PromptShape.SMALL if in_process and self._small_local_model else PromptShape.STANDARD,
         )

@@ -1,7 +1,7 @@
 """Answering: retrieve, build the prompt, ask the model, report what ran."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -10,6 +10,8 @@ from config_core.errors import CascadaError
 from config_core.model_configuration import ModelProvider
 from config_core.snapshot import Snapshot, Snapshots
 from config_core.sources.request import Incoming
+from query.answer import Answer, AnswerEvent, Collected
+from query.name import SERVICE
 from query.prompting import Prompter, PromptFor, TargetPrompt
 from query.providers.model import (
     ChatCall,
@@ -17,52 +19,18 @@ from query.providers.model import (
     ChatResult,
     Finished,
     FinishReason,
-    Message,
-    ResponseFormat,
     StreamPart,
     TextDelta,
-    Tool,
-    ToolCall,
-    ToolCallDelta,
 )
 from query.providers.port import ChatProvider
-from query.retrieval import SERVICE, Found, Retrieval, Retrieved, Retriever
+from query.question import Question
+from query.retrieval import Found, Retrieval, Retrieved
+from query.retriever import Retriever
 from service_core.deadline import Deadline
 from service_core.request_context import RequestContext
-from service_core.retry import Attempts, Restarted, UpstreamCalls
+from service_core.retry import Attempts, UpstreamCalls
 from service_core.trace import Hop, HopReport, required
 from service_core.usage import Usage
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One request, already checked."""
-
-    context: RequestContext
-    message: str
-    incoming: Incoming
-    time_remaining: float | None
-    """What the caller's deadline leaves, in seconds; `None` without one."""
-    retrieval: Retrieval | None = None
-    system_prompt: str | None = None
-    history: Sequence[Message] = ()
-    tools: tuple[Tool, ...] = ()
-    response_format: ResponseFormat | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer; `citations` are the passages that it was given from, in prompt order."""
-
-    text: str
-    citations: tuple[Found, ...]
-    tool_calls: tuple[ToolCall, ...]
-    finish_reason: FinishReason
-    usage: Usage
-    hops: tuple[Hop, ...]
-
-
-AnswerEvent = TextDelta | ToolCallDelta | Restarted | Answer
 
 
 @dataclass(slots=True)
@@ -177,7 +145,7 @@ class QueryService:
                 async for part in parts:
                     yield part
 
-        answer = _Collected()
+        answer = Collected()
         parts = run.attempts.stream(
             call,
             is_last=lambda part: isinstance(part, Finished),
@@ -219,7 +187,7 @@ class QueryService:
         return run
 
     async def _retrieve(self, run: _Run) -> bool:
-        """Find the passages; true where retrieval was asked for and found none."""
+        """Find the passages; true where a new question was to have some, and there are none."""
         question = run.question
         if question.retrieval is None:
             return False
@@ -233,7 +201,7 @@ class QueryService:
         )
         run.passages = retrieved.passages
         run.hops.extend(retrieved.hops)
-        return not retrieved.passages
+        return not retrieved.passages and not question.after
 
     def _nothing(self, run: _Run) -> Answer:
         return Answer(
@@ -253,33 +221,11 @@ class QueryService:
             question.system_prompt,
             question.history,
             run.effective.values.max_tokens or 0,
+            question.after,
         )
 
     def _provider(self, target: Target) -> ChatProvider:
         return self._providers[target.connection.protocol]
-
-
-class _Collected:
-    """The parts of a stream so far; a new start voids them."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self._calls: dict[int, ToolCall] = {}
-
-    def add(self, part: TextDelta | ToolCallDelta | Restarted) -> None:
-        if isinstance(part, Restarted):
-            self.texts.clear()
-            self._calls.clear()
-        elif isinstance(part, TextDelta):
-            self.texts.append(part.text)
-        else:
-            known = self._calls.get(part.index, ToolCall("", "", ""))
-            self._calls[part.index] = ToolCall(
-                known.id or part.id, known.name or part.name, known.arguments + part.arguments
-            )
-
-    def tool_calls(self) -> tuple[ToolCall, ...]:
-        return tuple(self._calls[index] for index in sorted(self._calls))
 
 
 def _request_id(part: StreamPart) -> str:

@@ -15,8 +15,11 @@ from config_core.errors import Violation
 from config_core.sources.request import Incoming
 from query import wire_request as wire
 from query.catalog import Catalog
-from query.indexing import Indexer, IndexOptions, IndexSummary, SourceDocument
-from query.service import QueryService, Question
+from query.indexer import Indexer
+from query.indexing import IndexOptions, IndexSummary, SourceDocument
+from query.question import Question
+from query.service import QueryService
+from query.wire_conversation import conversation_from
 from query.wire_response import (
     answer_to_wire,
     collection_to_wire,
@@ -156,7 +159,7 @@ class QueryServicer(pb_grpc.QueryServiceServicer):
     def _question(self, request: wire.QueryMessage, context: _Context) -> Question:
         violations: list[Violation] = []
         caller = read_context(request.context, violations)
-        wire.check_text("message", request.message, wire.MAX_MESSAGE_CHARACTERS, violations)
+        message, history, after = conversation_from(request.message, request.history, violations)
         retrieval = (
             wire.retrieval_from(request.retrieval, violations)
             if request.HasField("retrieval")
@@ -164,12 +167,13 @@ class QueryServicer(pb_grpc.QueryServiceServicer):
         )
         question = Question(
             context=caller,
-            message=request.message,
+            message=message,
             incoming=self._incoming(request, context),
             time_remaining=context.time_remaining(),
             retrieval=retrieval,
             system_prompt=wire.optional(request, "system_prompt"),
-            history=wire.history_from(request.history, violations),
+            history=history,
+            after=after,
             tools=wire.tools_from(request.tools, violations),
             response_format=wire.response_format_from(request.response_format, violations),
         )

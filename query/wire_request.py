@@ -14,16 +14,17 @@ from query.indexing import DEFAULT_CHUNK_TOKENS, DEFAULT_OVERLAP_SENTENCES, Sour
 from query.providers.model import Message, ResponseFormat, Role, Tool, ToolCall
 from query.retrieval import DEFAULT_TOP_K, MAX_TOP_K, Retrieval
 from query.store import Condition, Equals, Filter, OneOf, Range, SearchMode
-from service_core.request_context import invalid
+from service_core.request_context import MAX_COLLECTIONS, invalid
 
 MAX_MESSAGE_CHARACTERS = 200_000
 MAX_QUERY_CHARACTERS = 20_000
 MAX_TEXT_CHARACTERS = 2_000_000
 MAX_HISTORY = 200
 MAX_TOOLS = 128
-MAX_COLLECTIONS = 16
 MAX_NAME_LENGTH = 128
 MAX_DOCUMENT_ID_LENGTH = 512
+MAX_TITLE_LENGTH = 1000
+MAX_SOURCE_LENGTH = 4000
 MAX_METADATA_ENTRIES = 64
 
 _MODES = {
@@ -149,6 +150,9 @@ def document_from(message: document_pb2.Document) -> SourceDocument:
             invalid("document_id", f"must have 1 to {MAX_DOCUMENT_ID_LENGTH} characters")
         )
     check_text("text", message.text, MAX_TEXT_CHARACTERS, violations)
+    for name, limit in (("title", MAX_TITLE_LENGTH), ("source", MAX_SOURCE_LENGTH)):
+        if len(getattr(message, name)) > limit:
+            violations.append(invalid(name, f"must have at most {limit} characters"))
     metadata = dict_from_struct(message.metadata)
     if len(metadata) > MAX_METADATA_ENTRIES:
         violations.append(invalid("metadata", f"must be at most {MAX_METADATA_ENTRIES} entries"))

@@ -9,10 +9,10 @@ from google.protobuf import struct_pb2
 
 from config_core.convert_effective import space_to_wire
 from config_core.errors import Reason
+from query.answer import Answer, AnswerEvent
 from query.indexing import DocumentOutcome, DocumentResult, IndexSummary
 from query.providers.model import FinishReason, TextDelta, ToolCallDelta
 from query.retrieval import Found
-from query.service import Answer, AnswerEvent
 from query.store import Collection
 from service_core.retry import Restarted
 from service_core.trace import Tracer, usage_to_wire

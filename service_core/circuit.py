@@ -100,7 +100,7 @@ class Passage:
         self._circuit = circuit
 
     def leave(self, error: BaseException | None) -> None:
-        """How the call has ended, told once; only our own errors say something of the connection."""
+        """How the call has ended, told once; only our own errors say anything of the connection."""
         circuit, self._circuit = self._circuit, None
         if circuit is None:
             return
@@ -130,6 +130,16 @@ class Circuits:
         key = CircuitKey(connection.provider, connection.endpoint, connection.base_url)
         circuit = self._circuits.setdefault(key, Circuit(self._clock))
         return circuit.enter() or circuit.wait
+
+    def state_of(self, provider: ModelProvider, endpoint: str) -> CircuitState | None:
+        """The state of a place, the worst of its addresses; `None` where it was never called."""
+        found = {
+            circuit.state
+            for key, circuit in self._circuits.items()
+            if (key.provider, key.endpoint) == (provider, endpoint)
+        }
+        worst_first = (CircuitState.OPEN, CircuitState.HALF_OPEN, CircuitState.CLOSED)
+        return next((state for state in worst_first if state in found), None)
 
     def states(self) -> Iterator[tuple[CircuitKey, CircuitState]]:
         """The state of every connection that was called."""

@@ -24,6 +24,7 @@ from config_core.snapshot import Snapshots
 from config_core.source import Source
 from config_core.sources.collection import PinnedSpace
 from config_core.sources.request import Incoming
+from service_core.circuit import Circuits, CircuitState
 from service_core.request_context import Peers, invalid, read_context, refuse_if
 
 Pinned = Callable[[str, Sequence[str]], Awaitable[Sequence[tuple[PinnedSpace, Sequence[str]]]]]
@@ -32,6 +33,13 @@ Pinned = Callable[[str, Sequence[str]], Awaitable[Sequence[tuple[PinnedSpace, Se
 _OPERATIONS: dict[ConnectionKind, effective_configuration_pb2.Operation.ValueType] = {
     "chat": effective_configuration_pb2.OPERATION_CHAT,
     "embedding": effective_configuration_pb2.OPERATION_EMBEDDING,
+}
+
+_CIRCUIT_STATES: dict[CircuitState | None, pb.CircuitState.ValueType] = {
+    None: pb.CIRCUIT_STATE_UNSPECIFIED,
+    CircuitState.CLOSED: pb.CIRCUIT_STATE_CLOSED,
+    CircuitState.OPEN: pb.CIRCUIT_STATE_OPEN,
+    CircuitState.HALF_OPEN: pb.CIRCUIT_STATE_HALF_OPEN,
 }
 
 
@@ -46,17 +54,20 @@ class ConfigurationServicer(pb_grpc.ConfigurationServiceServicer):
         *,
         calls: Collection[ConnectionKind],
         pinned: Pinned | None = None,
+        circuits: Circuits | None = None,
         fingerprint_key: SecretStr | None = None,
     ) -> None:
         """`kinds` are the operations that the service takes part in.
 
-        Of those it `calls` the providers of some; `pinned` knows the spaces of collections.
+        Of those it `calls` the providers of some, through `circuits`; `pinned` knows the spaces of
+        collections.
         """
         self._snapshots = snapshots
         self._peers = peers
         self._kinds = kinds
         self._calls = calls
         self._pinned = pinned
+        self._circuits = circuits or Circuits()
         self._fingerprint_key = fingerprint_key
 
     async def ResolveConfiguration(  # the name is the contract's
@@ -147,17 +158,47 @@ class ConfigurationServicer(pb_grpc.ConfigurationServiceServicer):
         snapshot = self._snapshots.current
         registry = snapshot.registry(caller.tenant_id, Incoming())
         return pb.ListCapabilitiesResponse(
-            providers=[_provider(provider, registry) for provider in MATRIX],
+            providers=[self._provider(provider, registry) for provider in MATRIX],
             endpoints=[
                 pb.EndpointCapabilities(
                     name=name,
                     provider=provider_to_wire(entry.provider),
                     space=entry.space or name,
-                    credential=_credential(registry, Place(entry.provider, name)),
+                    credential=_credential(registry, Place.of(entry.provider, name)),
+                    circuit=self._circuit(Place.of(entry.provider, name)),
                 )
                 for name, entry in snapshot.document.endpoints.items()
             ],
         )
+
+    def _provider(self, provider: ModelProvider, registry: Registry) -> pb.ProviderCapabilities:
+        row = MATRIX[provider]
+        message = pb.ProviderCapabilities(
+            provider=provider_to_wire(provider),
+            provider_options=sorted(
+                {*provider_options(provider, "chat"), *provider_options(provider, "embedding")}
+            ),
+            credential=_credential(registry, Place(provider)),
+            circuit=self._circuit(Place(provider)),
+        )
+        if row.chat is not None:
+            message.operations.append(_OPERATIONS["chat"])
+            message.default_chat_model = row.chat.default_model
+            message.chat_options.extend(name for name in CHAT_OPTIONS if name in row.chat.options)
+        if row.embedding is not None:
+            message.operations.append(_OPERATIONS["embedding"])
+            message.default_embedding_model = row.embedding.default_model
+            for name, model in row.embedding.models.items():
+                message.embedding_models.add(
+                    model=name,
+                    dimensions=model.dimensions,
+                    settable_dimensions=model.settable_dimensions,
+                    max_input_tokens=model.max_input_tokens,
+                )
+        return message
+
+    def _circuit(self, place: Place) -> pb.CircuitState.ValueType:
+        return _CIRCUIT_STATES[self._circuits.state_of(place.provider, place.endpoint)]
 
 
 def _space_violations(
@@ -173,32 +214,6 @@ def _space_violations(
 
 def _key(violation: Violation) -> tuple[str, str, str]:
     return violation.field, violation.description, violation.reason.name
-
-
-def _provider(provider: ModelProvider, registry: Registry) -> pb.ProviderCapabilities:
-    row = MATRIX[provider]
-    message = pb.ProviderCapabilities(
-        provider=provider_to_wire(provider),
-        provider_options=sorted(
-            {*provider_options(provider, "chat"), *provider_options(provider, "embedding")}
-        ),
-        credential=_credential(registry, Place(provider)),
-    )
-    if row.chat is not None:
-        message.operations.append(_OPERATIONS["chat"])
-        message.default_chat_model = row.chat.default_model
-        message.chat_options.extend(name for name in CHAT_OPTIONS if name in row.chat.options)
-    if row.embedding is not None:
-        message.operations.append(_OPERATIONS["embedding"])
-        message.default_embedding_model = row.embedding.default_model
-        for name, model in row.embedding.models.items():
-            message.embedding_models.add(
-                model=name,
-                dimensions=model.dimensions,
-                settable_dimensions=model.settable_dimensions,
-                max_input_tokens=model.max_input_tokens,
-            )
-    return message
 
 
 def _credential(registry: Registry, place: Place) -> pb.ConfigurationCredential.ValueType:

@@ -5,7 +5,31 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+
+class _MethodPool:
+    """A descriptor pool that also finds the file of a method, as clients describe them."""
+
+    def __init__(self, pool: descriptor_pool.DescriptorPool) -> None:
+        self._pool = pool
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 # protobuf's name
+        """Find the file of a service, message, enum or method; KeyError where there is none."""
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            service, _, method = symbol.rpartition(".")
+            return (
+                self._pool.FindServiceByName(service)
+                .methods_by_name[method]
+                .containing_service.file
+            )
 
 
 class Reflection:
@@ -17,7 +41,9 @@ class Reflection:
 
     def __init__(self, services: Iterable[str]) -> None:
         # Its stubs do not know that it is an async generator.
-        self._stock: Any = reflection.aio.ReflectionServicer(service_names=services)
+        self._stock: Any = reflection.aio.ReflectionServicer(
+            service_names=services, pool=_MethodPool(descriptor_pool.Default())
+        )
         self._waiting: set[asyncio.Timeout] = set()
         self._ended = False
 

@@ -15,6 +15,8 @@ from service_core.channel import is_local_peer
 
 MAX_TENANT_LENGTH = 128
 MAX_ID_LENGTH = 256
+MAX_COLLECTIONS = 16
+"""The most collections that one request searches."""
 
 
 @dataclass(frozen=True, slots=True)

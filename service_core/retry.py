@@ -14,13 +14,13 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from config_core.capabilities import MATRIX
 from config_core.effective import EffectiveConfiguration, Target
 from config_core.errors import BudgetSpentError, CascadaError, Reason, RemoteError
-from config_core.model_configuration import FallbackCondition
 from service_core.attempts import Attempt, Outcome
+from service_core.backoff import Draw, backoff
 from service_core.circuit import Circuits, Passage
 from service_core.deadline import Deadline
+from service_core.fallback import falls_back, takes_longer_prompt
 from service_core.trial import Trial
 from service_core.upstream.errors import (
     StreamInterruptedError,
@@ -28,25 +28,8 @@ from service_core.upstream.errors import (
     UpstreamFailedError,
 )
 
-BACKOFF_SECONDS = 0.25
-"""Ceiling of the first wait; each further one doubles it."""
-MAX_BACKOFF_SECONDS = 8.0
-
 _EARLY_SECONDS = 0.002
 """What is left of a deadline whose timer has struck: uvloop's strike up to a millisecond early."""
-
-_FALLS_BACK = frozenset(
-    {
-        Reason.UPSTREAM_CREDENTIAL_REJECTED,
-        Reason.RATE_LIMITED,
-        Reason.UPSTREAM_FAILED,
-        Reason.STREAM_INTERRUPTED,
-    }
-)
-_FALLS_BACK_ON = {
-    Reason.CAPABILITY_UNSUPPORTED: FallbackCondition.CAPABILITY_UNSUPPORTED,
-    Reason.CONTENT_REFUSED: FallbackCondition.CONTENT_REFUSED,
-}
 
 
 class Answer(Protocol):
@@ -80,7 +63,7 @@ class Attempts:
     circuits: Circuits = field(default_factory=Circuits)
     observe: Callable[[Attempt], None] = lambda _: None
     made: list[Attempt] = field(default_factory=list)
-    draw: Callable[[float, float], float] = random.uniform
+    draw: Draw = random.uniform
 
     async def run(self, call: Callable[[Target], Awaitable[A]]) -> tuple[A, Target]:
         """Give the first answer, and the target that it came from."""
@@ -140,7 +123,7 @@ class Attempts:
             else:
                 last = self._held_back(target, passage)
             assert last is not None  # the reader stops at an answer
-            if not self._falls_back(last):
+            if self._spent or not falls_back(last, self.effective.values.fallbacks):
                 break
         raise self._final(last)
 
@@ -172,23 +155,11 @@ class Attempts:
         """After a prompt that was too long only a model declared larger is asked."""
         if last is None or last.code_reason is not Reason.CONTEXT_TOO_LONG:
             return True
-        if _context_tokens(target) > max(map(_context_tokens, self._asked())):
+        if takes_longer_prompt(target, self.effective.targets, self.made):
             return True
         detail = f"{target.model} is not declared to take a longer prompt"
         self.record(Attempt.skipped(target, Reason.CONTEXT_TOO_LONG, detail))
         return False
-
-    def _asked(self) -> list[Target]:
-        called = {
-            (attempt.provider, attempt.endpoint, attempt.model)
-            for attempt in self.made
-            if attempt.outcome is not Outcome.SKIPPED
-        }
-        return [
-            target
-            for target in self.effective.targets
-            if (target.connection.provider, target.connection.endpoint, target.model) in called
-        ]
 
     def _held_back(self, target: Target, wait: float) -> UpstreamError:
         """The failure that stands for a call to a connection whose circuit is open."""
@@ -242,20 +213,8 @@ class Attempts:
         """Seconds to wait before the same connection is asked again; `None` where it is not."""
         if not error.retryable:
             return None
-        ceiling = min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2.0**retry)
-        pause = self.draw(0.0, ceiling)
-        if error.retry_after is not None:
-            pause = max(pause, error.retry_after)
+        pause = backoff(error, retry, self.draw)
         return pause if pause < self.deadline.remaining() else None
-
-    def _falls_back(self, error: CascadaError) -> bool:
-        if self._spent:
-            return False
-        reason = error.code_reason
-        if reason in _FALLS_BACK or reason is Reason.CONTEXT_TOO_LONG:
-            return True
-        fallbacks = self.effective.values.fallbacks
-        return fallbacks is not None and _FALLS_BACK_ON.get(reason) in fallbacks.fallback_on
 
     def _final(self, last: CascadaError | None) -> CascadaError:
         """What the caller gets: the last attempt decides, unless the budget was spent."""
@@ -280,12 +239,6 @@ class Attempts:
 
     def _called(self) -> int:
         return sum(attempt.outcome is not Outcome.SKIPPED for attempt in self.made)
-
-
-def _context_tokens(target: Target) -> int:
-    """How long a prompt the model is declared to take; 0 where nothing is declared."""
-    chat = MATRIX[target.connection.provider].chat
-    return chat.context_tokens.get(target.model, 0) if chat else 0
 
 
 class UpstreamCalls(Protocol):

@@ -1,4 +1,4 @@
-"""COLLECTION: the embedding space of the searched collection. It names a space, never a credential."""
+"""COLLECTION: the embedding space of the searched collection, never a credential."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from config_core.space import EmbeddingSpace
 
 @dataclass(frozen=True, slots=True)
 class PinnedSpace:
-    """A collection's space, and the registered endpoint that it was written through ("" for none)."""
+    """A collection's space, and the registered endpoint it was written through ("" for none)."""
 
     space: EmbeddingSpace
     endpoint: str = ""

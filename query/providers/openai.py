@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from config_core.capabilities import is_reasoning_model
 from config_core.connection import PUBLIC_BASE_URL, Connection
+from config_core.option_rules import is_reasoning_model
 from query.providers.model import ChatCall
 from query.providers.wire_chat import WireChat
 from query.providers.wire_request import request_body

@@ -64,6 +64,7 @@ class StreamReader:
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
         self._ids: list[str] = []
+        self._arguments: list[str] = []
         self._places: dict[int, int] = {}
 
     @property
@@ -107,11 +108,19 @@ class StreamReader:
         index = wish.get("index")
         place = index if isinstance(index, int) else 0
         known = self._places.get(place)
-        if known is None or (call.id and call.id != self._ids[known]):
+        if known is None or self._is_another(call, known):
             known = self._places[place] = len(self._ids)
             self._ids.append(call.id)
+            self._arguments.append(call.arguments)
             return ToolCallDelta(known, call.arguments, call.id, call.name)
+        self._arguments[known] += call.arguments
         return ToolCallDelta(known, call.arguments)
+
+    def _is_another(self, call: ToolCall, known: int) -> bool:
+        """Whether it is not the next piece of a known call; ids may be given twice."""
+        if call.id and call.id != self._ids[known]:
+            return True
+        return bool(call.name and call.arguments) and _is_whole(self._arguments[known])
 
 
 def _first_choice(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -151,6 +160,16 @@ def _tool_call(wish: Mapping[str, Any]) -> ToolCall:
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments, ensure_ascii=False)
     return ToolCall(str(wish.get("id") or ""), str(function.get("name") or ""), arguments)
+
+
+def _is_whole(arguments: str) -> bool:
+    """Whether nothing can follow: a JSON object that is complete."""
+    if not arguments.rstrip().endswith("}"):
+        return False
+    try:
+        return isinstance(json.loads(arguments), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _model(data: Mapping[str, Any]) -> str:

@@ -28,6 +28,9 @@ class Call:
     request: Any = field(default=None, repr=False)
     """The request, or the first message of a stream once it has been read."""
 
+    requests: AsyncIterator[Any] | None = field(default=None, repr=False)
+    """What a streaming caller still sends; None for a single request."""
+
     @property
     def is_infrastructure(self) -> bool:
         """Whether it belongs to gRPC itself, such as health and reflection."""
@@ -73,7 +76,7 @@ class HandlerInterceptor(grpc.aio.ServerInterceptor, abc.ABC):
 
     def _unary(self, method: str, inner: Any, *, streamed: bool) -> Any:
         async def run(request: Any, context: _Context) -> Any:
-            call = Call(method, context, None if streamed else request)
+            call = _call(method, context, request, streamed=streamed)
             async with self.around(call):
                 result = inner(_noting(request, call) if streamed else request, context)
                 return await result if inspect.isawaitable(result) else result
@@ -82,7 +85,7 @@ class HandlerInterceptor(grpc.aio.ServerInterceptor, abc.ABC):
 
     def _stream(self, method: str, inner: Any, *, streamed: bool) -> Any:
         async def run(request: Any, context: _Context) -> None:
-            call = Call(method, context, None if streamed else request)
+            call = _call(method, context, request, streamed=streamed)
             async with self.around(call):
                 result = inner(_noting(request, call) if streamed else request, context)
                 if inspect.isawaitable(result):
@@ -94,6 +97,12 @@ class HandlerInterceptor(grpc.aio.ServerInterceptor, abc.ABC):
                         await context.write(message)
 
         return run
+
+
+def _call(method: str, context: _Context, request: Any, *, streamed: bool) -> Call:
+    if streamed:
+        return Call(method, context, requests=request)
+    return Call(method, context, request)
 
 
 async def _noting(requests: AsyncIterator[Any], call: Call) -> AsyncIterator[Any]:

@@ -30,7 +30,8 @@ class _Call:
     """The HTTP client that the SDK sees in one call: the pool's, and it keeps the response.
 
     The SDK gives neither headers nor body of what it received, replaces the pool's time limits
-    by one of its own, and does not close a response whose call is cancelled.
+    by one of its own, reads a body of any size, and does not close a response whose call is
+    cancelled.
     """
 
     def __init__(self, pool: httpx2.AsyncClient) -> None:
@@ -45,10 +46,10 @@ class _Call:
         self,
         request: httpx2.Request,
         *,
-        stream: bool = False,
+        stream: bool = False,  # noqa: ARG002 # always: whoever reads the body limits it
         **rest: Any,
     ) -> httpx2.Response:
-        self.response = await self._pool.send(request, stream=stream, **rest)
+        self.response = await self._pool.send(request, stream=True, **rest)
         if self.response.status_code >= _FIRST_ERROR:
             await self.response.aread()  # else the SDK consumes it
         return self.response

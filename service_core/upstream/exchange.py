@@ -21,10 +21,10 @@ from service_core.upstream.translate import (
     from_error_object,
     from_exception,
     from_response,
-    is_usable,
     name_of,
     request_id_of,
 )
+from service_core.upstream.translate_clean import is_usable
 
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
 _DONE = b"[DONE]"

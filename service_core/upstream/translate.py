@@ -11,7 +11,6 @@ from http import HTTPStatus
 
 from config_core.connection import Connection
 from config_core.model_configuration import ModelProvider
-from service_core.redaction import scrub
 from service_core.upstream.errors import (
     ContentRefusedError,
     ContextTooLongError,
@@ -23,10 +22,10 @@ from service_core.upstream.errors import (
     UpstreamRejectedError,
 )
 from service_core.upstream.retry_after import retry_after
-from service_core.upstream.translate_detail import MAX_REASON, Detail, detail_of, read_detail
+from service_core.upstream.translate_clean import clean, is_usable
+from service_core.upstream.translate_detail import Detail, detail_of, read_detail
 
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "mistral-correlation-id", "x-kong-request-id")
-_MAX_NAME = 256
 _GROQ_CAPACITY_EXCEEDED = 498
 _CREDENTIAL = frozenset({401, 402, 403})
 _TRANSIENT = frozenset({408, 409})
@@ -44,21 +43,6 @@ def request_id_of(connection: Connection, headers: Mapping[str, str]) -> str:
     """The provider's id of the request, for its support; "" where it gives none that is usable."""
     value = next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), "")
     return value if value.isascii() and is_usable(connection, value) else ""
-
-
-def is_usable(connection: Connection, name: str) -> bool:
-    """Whether a provider's name for something is fit for traces: short, without the call's key."""
-    return (
-        name.isprintable() and len(name) <= _MAX_NAME and clean(connection, name, _MAX_NAME) == name
-    )
-
-
-def clean(connection: Connection, text: str, limit: int = MAX_REASON) -> str:
-    """A provider's own text in one line, without the call's key or anything that looks like one."""
-    credential = connection.credential
-    secrets = [credential.key.get_secret_value()] if credential else []
-    line = " ".join(scrub(text, secrets).split())
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def from_response(

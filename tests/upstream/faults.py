@@ -10,17 +10,15 @@ from aiohttp import web
 from tests.upstream.behaviours import (
     Answer,
     Broken,
-    OldHttp,
     Redirect,
     Reset,
     Silence,
     Status,
-    Unended,
-    WrongType,
     sent_vectors,
 )
 from tests.upstream.exchange import Behaviour, Exchange
 from tests.upstream.formats import NATIVE_DIMENSIONS, Content, Wish, embeddings, vector
+from tests.upstream.misframed import OldHttp, Unended, WrongType
 
 
 @dataclass(frozen=True)

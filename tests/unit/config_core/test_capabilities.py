@@ -3,10 +3,14 @@
 from typing import Any
 
 import pytest
+from cascada.config.v1 import configuration_source_pb2
 
-from config_core.capabilities import MATRIX, is_reasoning_model, option_problem
+from config_core.capabilities import MATRIX
+from config_core.convert_effective import effective_to_wire
 from config_core.errors import CapabilityUnsupportedError, Reason
+from config_core.forward import forward
 from config_core.model_configuration import ModelProvider
+from config_core.option_rules import is_reasoning_model, option_problem
 from config_core.source import Source
 from tests.unit.config_core.support import chat, embedding, resolve, snapshot
 
@@ -80,6 +84,38 @@ def test_an_unsupported_option_goes_to_the_alternative_where_the_caller_asks_for
     skips = [target.skip and target.skip.reason for target in effective.targets]
     assert skips == [Reason.CAPABILITY_UNSUPPORTED, None]
     assert effective.targets[1].options["presence_penalty"] == 1
+
+
+def test_what_an_alternative_drops_is_reported_by_its_place_and_stays_with_the_primary() -> None:
+    document = {
+        "defaults": {
+            "chat_provider": "openai",
+            "presence_penalty": 1,
+            "fallbacks": {"alternatives": [{"provider": "openai"}, {"provider": "groq"}]},
+        }
+    }
+    effective = chat(snapshot(document, {"OPENAI_API_KEY": "sk", "GROQ_API_KEY": "gsk"}))
+    assert effective.primary.options["presence_penalty"] == 1
+    assert "presence_penalty" not in effective.targets[2].options
+    (told,) = effective_to_wire(effective).dropped
+    assert told.field == "fallbacks.alternatives[1].presence_penalty"
+    assert told.source == configuration_source_pb2.CONFIGURATION_SOURCE_FILE
+    assert told.reason == "groq does not take presence_penalty"
+
+
+def test_what_only_an_alternative_drops_still_goes_to_the_next_hop() -> None:
+    document = {
+        "defaults": {
+            "chat_provider": "openai",
+            "presence_penalty": 1,
+            "fallbacks": {"alternatives": [{"provider": "groq"}]},
+        }
+    }
+    keys = {"OPENAI_API_KEY": "sk", "GROQ_API_KEY": "gsk"}
+    sent = forward([chat(snapshot(document, keys))])
+    assert sent.configuration.presence_penalty == 1
+    assert sent.provenance.fields["presence_penalty"] is Source.FILE
+    assert not any("[" in field for field in sent.provenance.fields)
 
 
 def test_groq_has_no_embeddings_and_no_call_is_needed_to_say_so() -> None:

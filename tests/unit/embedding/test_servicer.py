@@ -137,6 +137,15 @@ async def test_dimensions_that_the_model_can_cut_to_are_asked_for_and_come(world
     assert decoded(response) == [vector("hola", 256)]
 
 
+async def test_of_the_providers_own_options_those_of_embeddings_are_sent(world: World) -> None:
+    configuration = Wire(embedding_provider=WIRE_OPENAI)
+    configuration.provider_configs["openai"].update({"user": "ann", "store": True})
+    await world.embed("hola", model_configuration=configuration)
+    sent = world.openai.requests[0].body
+    assert sent["user"] == "ann"
+    assert "store" not in sent
+
+
 async def test_dimensions_are_left_out_where_nothing_asks_for_them(world: World) -> None:
     await world.embed("hola")
     assert "dimensions" not in world.openai.requests[0].body

@@ -15,9 +15,9 @@ from config_core.errors import (
     RemoteError,
 )
 from config_core.source import Source
+from query.index_run import DOCUMENTS_IN_FLIGHT
+from query.indexer import TEXTS_PER_CALL
 from query.indexing import (
-    DOCUMENTS_IN_FLIGHT,
-    TEXTS_PER_CALL,
     DocumentOutcome,
     DocumentResult,
     IndexOptions,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from query.prompt import Passage, Prompt, PromptRequest, PromptShape, build_prompt
-from query.providers.model import Message, Role
+from query.providers.model import Message, Role, ToolCall
 
 FRANCE = Passage("c1", "d1", "France", "# France\n\nThe capital of France is Paris. It is old.")
 SPAIN = Passage("c2", "d2", "España", "La capital de España es Madrid. El Ebro es un río.")
@@ -20,9 +20,10 @@ def prompt(
     system_prompt: str = "",
     history: Sequence[tuple[str, str]] = (),
     budget: int = 2000,
+    after: Sequence[Message] = (),
 ) -> Prompt:
     turns = [Message(Role(role), text) for role, text in history]
-    request = PromptRequest(question, passages, system_prompt, turns, budget, len)
+    request = PromptRequest(question, passages, system_prompt, turns, budget, len, after)
     return build_prompt(request, shape)
 
 
@@ -192,3 +193,26 @@ def test_where_no_word_is_shared_the_small_model_sees_the_first_passage_whole() 
 @pytest.mark.parametrize("shape", PromptShape)
 def test_a_prompt_is_the_same_each_time(shape: PromptShape) -> None:
     assert prompt(FRANCE, SPAIN, shape=shape) == prompt(FRANCE, SPAIN, shape=shape)
+
+
+TOOL_TURNS = (
+    Message(Role.ASSISTANT, "", (ToolCall("1", "clock", "{}"),)),
+    Message(Role.TOOL, "Las tres", (), "1"),
+)
+
+
+@pytest.mark.parametrize("shape", PromptShape)
+def test_what_followed_the_question_comes_last_and_whole(shape: PromptShape) -> None:
+    built = prompt(FRANCE, shape=shape, after=TOOL_TURNS)
+    assert built.messages[-3:] == (
+        Message(Role.USER, "What is the capital of France?"),
+        *TOOL_TURNS,
+    )
+    assert built.used == (FRANCE,)
+
+
+def test_what_followed_the_question_takes_room_from_the_passages() -> None:
+    result = Message(Role.TOOL, "x" * 1900, (), "1")
+    built = prompt(FRANCE, after=(TOOL_TURNS[0], result))
+    assert built.messages[-1] == result
+    assert built.used == ()

@@ -15,6 +15,7 @@ from config_core.errors import (
     RemoteError,
 )
 from config_core.model_configuration import ModelProvider
+from query.answer import Answer
 from query.providers.model import (
     ChatCall,
     Finished,
@@ -28,7 +29,6 @@ from query.providers.model import (
     ToolCallDelta,
 )
 from query.retrieval import Retrieval
-from query.service import Answer
 from service_core.attempts import Outcome
 from service_core.retry import Restarted
 from service_core.trace import HopReport
@@ -172,6 +172,20 @@ async def test_nothing_found_streams_the_sentence_and_completes(world: World) ->
     assert isinstance(events[1], Answer)
     assert (len(events), events[1].text) == (2, NOTHING_FOUND)
     assert world.openai.calls == []
+
+
+async def test_the_result_of_a_tool_is_answered_from_though_no_passage_is_found(
+    world: World,
+) -> None:
+    await world.fill()
+    retrieval = Retrieval(("cities",), similarity_threshold=0.99)
+    after = (
+        Message(Role.ASSISTANT, "", (ToolCall("1", "clock", "{}"),)),
+        Message(Role.TOOL, "Las tres", tool_call_id="1"),
+    )
+    await world.query("¿Qué hora es?", retrieval=retrieval, values=OPENAI, after=after)
+    (call,) = world.openai.calls
+    assert call.messages == (Message(Role.USER, "¿Qué hora es?"), *after)
 
 
 @pytest.mark.parametrize("streams", [False, True])

@@ -7,10 +7,10 @@ from cascada.query.v1 import document_pb2
 from google.protobuf import json_format
 
 from config_core.errors import Reason
+from query.answer import Answer
 from query.indexing import DocumentOutcome, DocumentResult, IndexSummary
 from query.providers.model import FinishReason, TextDelta, ToolCall, ToolCallDelta
 from query.retrieval import Found
-from query.service import Answer
 from query.store import Collection, Hit
 from query.wire_response import (
     answer_to_wire,

@@ -27,10 +27,12 @@ from config_core.secrets import LocalSecrets
 from config_core.snapshot import Snapshots
 from config_core.sources import environment
 from config_core.space import EmbeddingSpace
+from query.answer import Answer, AnswerEvent
 from query.catalog import Catalog
 from query.embedding_client import Embedded
+from query.indexer import Indexer
 from query.indexing import DocumentResult as Result
-from query.indexing import Indexer, IndexOptions, IndexSummary, SourceDocument
+from query.indexing import IndexOptions, IndexSummary, SourceDocument
 from query.prompting import Prompter
 from query.providers.model import (
     ChatCall,
@@ -42,8 +44,10 @@ from query.providers.model import (
     ToolCall,
 )
 from query.providers.port import ChatProvider
-from query.retrieval import Retrieval, Retrieved, Retriever
-from query.service import Answer, AnswerEvent, QueryService, Question
+from query.question import Question
+from query.retrieval import Retrieval, Retrieved
+from query.retriever import Retriever
+from query.service import QueryService
 from query.servicer import QueryServicer
 from query.store import Store
 from service_core.channel import create_channel

@@ -169,3 +169,18 @@ def test_a_call_from_before_does_not_end_the_probe(circuits: Circuits, clock: Cl
     assert isinstance(before, Passage)
     before.leave(failure())
     assert circuits.enter(connection()) == 0.0
+
+
+def test_a_place_that_was_never_called_has_no_state(circuits: Circuits) -> None:
+    call(circuits, connection(Owner.CALLER), failure())
+    assert circuits.state_of(OPENAI, "") is None
+
+
+def test_a_place_is_as_bad_as_the_worst_of_its_addresses(circuits: Circuits, clock: Clock) -> None:
+    call(circuits, connection(base_url="http://b/v1"))
+    assert circuits.state_of(OPENAI, "") is CircuitState.CLOSED
+    opened(circuits)
+    assert circuits.state_of(OPENAI, "") is CircuitState.OPEN
+    clock.now += REST_SECONDS
+    assert circuits.state_of(OPENAI, "") is CircuitState.HALF_OPEN
+    assert circuits.state_of(OPENAI, "house") is None

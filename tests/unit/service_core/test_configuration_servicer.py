@@ -27,18 +27,22 @@ from cascada.config.v1 import (
 from pydantic import SecretStr
 
 from config_core.capabilities import CHAT_OPTIONS, MATRIX
+from config_core.connection import Connection
 from config_core.convert import provider_to_wire
 from config_core.model_configuration import ConnectionKind, ModelProvider
 from config_core.secrets import LocalSecrets
 from config_core.snapshot import Snapshots
+from config_core.source import Source
 from config_core.sources import environment
 from config_core.sources.collection import PinnedSpace
 from config_core.space import EmbeddingSpace
 from service_core.channel import create_channel
+from service_core.circuit import FAILURES_TO_OPEN, Circuits, Passage
 from service_core.configuration_servicer import ConfigurationServicer, Pinned
 from service_core.interceptors import ErrorInterceptor
 from service_core.request_context import Peers
 from service_core.server import GrpcServer
+from service_core.upstream.errors import UpstreamFailedError
 from tests.unit.service_core.running import FromElsewhere, all_of, caught
 
 Wire = model_configuration_pb2.ModelConfiguration
@@ -85,6 +89,7 @@ async def serving(
     kinds: Sequence[ConnectionKind] = ("chat", "embedding"),
     pinned: Pinned | None = None,
     peers: Peers | None = None,
+    circuits: Circuits | None = None,
 ) -> AsyncIterator[tuple[pb_grpc.ConfigurationServiceStub, Snapshots]]:
     path = folder / "cascada.json"
     path.write_text(json.dumps(document), encoding="utf-8")
@@ -95,6 +100,7 @@ async def serving(
         kinds,
         calls=kinds,
         pinned=pinned,
+        circuits=circuits,
         fingerprint_key=SecretStr("the key of the fingerprints"),
     )
     server = GrpcServer("127.0.0.1", 0, interceptors=[ErrorInterceptor()])
@@ -367,3 +373,53 @@ async def test_whether_an_endpoint_has_a_key_is_shown_for_the_tenant_that_asks(
         "free": pb.CONFIGURATION_CREDENTIAL_NOT_NEEDED,
     }
     assert acme["corp"] == pb.CONFIGURATION_CREDENTIAL_PRESENT
+
+
+def _called(circuits: Circuits, endpoint: str, *, fails: bool) -> None:
+    connection = Connection(
+        provider=ModelProvider.OPENAI,
+        endpoint=endpoint,
+        base_url="http://x/v1",
+        private=False,
+        source=Source.FILE,
+        keyless=True,
+    )
+    for _ in range(FAILURES_TO_OPEN):
+        passage = circuits.enter(connection)
+        assert isinstance(passage, Passage)
+        passage.leave(UpstreamFailedError(ModelProvider.OPENAI, "Down.") if fails else None)
+
+
+async def test_circuits_are_shown_of_what_this_service_has_called(tmp_path: Path) -> None:
+    circuits = Circuits()
+    _called(circuits, "", fails=False)
+    _called(circuits, "free", fails=True)
+    async with serving(tmp_path, circuits=circuits) as (stub, _):
+        response = await stub.ListCapabilities(pb.ListCapabilitiesRequest(), timeout=20)
+    assert {row.provider: row.circuit for row in response.providers} == {
+        OPENAI: pb.CIRCUIT_STATE_CLOSED,
+        GROQ: pb.CIRCUIT_STATE_UNSPECIFIED,
+        MISTRAL: pb.CIRCUIT_STATE_UNSPECIFIED,
+        LOCAL: pb.CIRCUIT_STATE_UNSPECIFIED,
+    }
+    assert {row.name: row.circuit for row in response.endpoints} == {
+        "corp": pb.CIRCUIT_STATE_UNSPECIFIED,
+        "bare": pb.CIRCUIT_STATE_UNSPECIFIED,
+        "free": pb.CIRCUIT_STATE_OPEN,
+    }
+
+
+async def test_an_endpoint_named_like_its_provider_is_the_providers_own_service(
+    tmp_path: Path,
+) -> None:
+    endpoint = {"provider": "openai", "base_url": "https://own.example/v1", "keyless": True}
+    circuits = Circuits()
+    _called(circuits, "", fails=True)
+    async with serving(tmp_path, {"endpoints": {"openai": endpoint}}, circuits=circuits) as (
+        stub,
+        _,
+    ):
+        response = await stub.ListCapabilities(pb.ListCapabilitiesRequest(), timeout=20)
+    (row,) = response.endpoints
+    assert row.credential == pb.CONFIGURATION_CREDENTIAL_NOT_NEEDED
+    assert row.circuit == pb.CIRCUIT_STATE_OPEN

@@ -155,6 +155,7 @@ async def test_grpcurl_describes_and_calls_by_reflection(server: GrpcServer) -> 
         return out.decode()
 
     assert "rpc Embed (" in await run(address, "describe", EMBEDDING)
+    assert f"{EMBEDDING}.Embed is a method" in await run(address, "describe", f"{EMBEDDING}.Embed")
     assert json.loads(await run("-d", '{"texts": ["a"]}', address, f"{EMBEDDING}/Embed")) == {}
 
 

@@ -42,9 +42,11 @@ class ExecuteRequest(_message.Message):
     TOOLS_FIELD_NUMBER: _builtins.int
     RESPONSE_FORMAT_FIELD_NUMBER: _builtins.int
     message: _builtins.str
-    """message is the question, 1 to 200,000 characters."""
+    """message is the question, 1 to 200,000 characters. Empty where history ends in a tool's turn: the
+    model goes on from the tool's result.
+    """
     system_prompt: _builtins.str
-    """system_prompt is put before the conversation. Absent means the service's own; empty means none."""
+    """system_prompt is put before the conversation. Absent or empty means none."""
     @_builtins.property
     def context(self) -> _request_context_pb2.RequestContext:
         """context says on whose behalf the request runs."""
@@ -162,9 +164,11 @@ class StreamExecuteRequest(_message.Message):
     TOOLS_FIELD_NUMBER: _builtins.int
     RESPONSE_FORMAT_FIELD_NUMBER: _builtins.int
     message: _builtins.str
-    """message is the question, 1 to 200,000 characters."""
+    """message is the question, 1 to 200,000 characters. Empty where history ends in a tool's turn: the
+    model goes on from the tool's result.
+    """
     system_prompt: _builtins.str
-    """system_prompt is put before the conversation. Absent means the service's own; empty means none."""
+    """system_prompt is put before the conversation. Absent or empty means none."""
     @_builtins.property
     def context(self) -> _request_context_pb2.RequestContext:
         """context says on whose behalf the request runs."""

@@ -53,6 +53,36 @@ CONFIGURATION_CREDENTIAL_MISSING: ConfigurationCredential.ValueType  # 3
 """CONFIGURATION_CREDENTIAL_MISSING means that a request has to bring a key."""
 Global___ConfigurationCredential: _TypeAlias = ConfigurationCredential  # noqa: Y015
 
+class _CircuitState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CircuitStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CircuitState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CIRCUIT_STATE_UNSPECIFIED: _CircuitState.ValueType  # 0
+    """CIRCUIT_STATE_UNSPECIFIED means that this service has not called the connection yet."""
+    CIRCUIT_STATE_CLOSED: _CircuitState.ValueType  # 1
+    """CIRCUIT_STATE_CLOSED means that calls pass."""
+    CIRCUIT_STATE_OPEN: _CircuitState.ValueType  # 2
+    """CIRCUIT_STATE_OPEN means that the connection has failed repeatedly and is left alone for a while."""
+    CIRCUIT_STATE_HALF_OPEN: _CircuitState.ValueType  # 3
+    """CIRCUIT_STATE_HALF_OPEN means that one call at a time may try whether it is back."""
+
+class CircuitState(_CircuitState, metaclass=_CircuitStateEnumTypeWrapper):
+    """CircuitState says whether calls of an operator's connection pass. What the keys of callers and tenants
+    meet does not count.
+    """
+
+CIRCUIT_STATE_UNSPECIFIED: CircuitState.ValueType  # 0
+"""CIRCUIT_STATE_UNSPECIFIED means that this service has not called the connection yet."""
+CIRCUIT_STATE_CLOSED: CircuitState.ValueType  # 1
+"""CIRCUIT_STATE_CLOSED means that calls pass."""
+CIRCUIT_STATE_OPEN: CircuitState.ValueType  # 2
+"""CIRCUIT_STATE_OPEN means that the connection has failed repeatedly and is left alone for a while."""
+CIRCUIT_STATE_HALF_OPEN: CircuitState.ValueType  # 3
+"""CIRCUIT_STATE_HALF_OPEN means that one call at a time may try whether it is back."""
+Global___CircuitState: _TypeAlias = CircuitState  # noqa: Y015
+
 @_typing.final
 class ResolveConfigurationRequest(_message.Message):
     """ResolveConfigurationRequest is the configuration part of a request."""
@@ -259,6 +289,7 @@ class ProviderCapabilities(_message.Message):
     PROVIDER_OPTIONS_FIELD_NUMBER: _builtins.int
     EMBEDDING_MODELS_FIELD_NUMBER: _builtins.int
     CREDENTIAL_FIELD_NUMBER: _builtins.int
+    CIRCUIT_FIELD_NUMBER: _builtins.int
     provider: _model_provider_pb2.ModelProvider.ValueType
     """provider is the row."""
     default_chat_model: _builtins.str
@@ -269,6 +300,8 @@ class ProviderCapabilities(_message.Message):
     """
     credential: Global___ConfigurationCredential.ValueType
     """credential says whether a key is registered for this tenant and the provider's own service."""
+    circuit: Global___CircuitState.ValueType
+    """circuit is how the operator's connection to the provider's own service stands at this service."""
     @_builtins.property
     def operations(self) -> _containers.RepeatedScalarFieldContainer[_effective_configuration_pb2.Operation.ValueType]:
         """operations are those that the provider has at all."""
@@ -296,10 +329,11 @@ class ProviderCapabilities(_message.Message):
         provider_options: _abc.Iterable[_builtins.str] | None = ...,
         embedding_models: _abc.Iterable[Global___EmbeddingModelCapabilities] | None = ...,
         credential: Global___ConfigurationCredential.ValueType = ...,
+        circuit: Global___CircuitState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_options", b"chat_options", "credential", b"credential", "default_chat_model", b"default_chat_model", "default_embedding_model", b"default_embedding_model", "embedding_models", b"embedding_models", "operations", b"operations", "provider", b"provider", "provider_options", b"provider_options"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat_options", b"chat_options", "circuit", b"circuit", "credential", b"credential", "default_chat_model", b"default_chat_model", "default_embedding_model", b"default_embedding_model", "embedding_models", b"embedding_models", "operations", b"operations", "provider", b"provider", "provider_options", b"provider_options"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -349,6 +383,7 @@ class EndpointCapabilities(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     SPACE_FIELD_NUMBER: _builtins.int
     CREDENTIAL_FIELD_NUMBER: _builtins.int
+    CIRCUIT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """name is what chat_endpoint and embedding_endpoint take."""
     provider: _model_provider_pb2.ModelProvider.ValueType
@@ -357,6 +392,8 @@ class EndpointCapabilities(_message.Message):
     """space is its declared embedding space."""
     credential: Global___ConfigurationCredential.ValueType
     """credential says whether a key is registered for it."""
+    circuit: Global___CircuitState.ValueType
+    """circuit is how the operator's connection to it stands at this service."""
     def __init__(
         self,
         *,
@@ -364,10 +401,11 @@ class EndpointCapabilities(_message.Message):
         provider: _model_provider_pb2.ModelProvider.ValueType = ...,
         space: _builtins.str = ...,
         credential: Global___ConfigurationCredential.ValueType = ...,
+        circuit: Global___CircuitState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "name", b"name", "provider", b"provider", "space", b"space"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["circuit", b"circuit", "credential", b"credential", "name", b"name", "provider", b"provider", "space", b"space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -170,7 +170,7 @@ class DroppedOption(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     field: _builtins.str
-    """field is the option's name, as in sources."""
+    """field is the option's name, as in sources; an alternative's is `fallbacks.alternatives[0].top_p`."""
     source: _configuration_source_pb2.ConfigurationSource.ValueType
     """source is the layer that had set it."""
     reason: _builtins.str

@@ -123,9 +123,13 @@ class Document(_message.Message):
     text: _builtins.str
     """text is plain text or Markdown, 1 to 2,000,000 characters."""
     title: _builtins.str
-    """title is shown with citations. Empty takes the first Markdown heading, if any."""
+    """title is shown with citations, at most 1000 characters. Empty takes the first Markdown heading,
+    if any.
+    """
     source: _builtins.str
-    """source says where the document came from, such as a path. Empty means unknown."""
+    """source says where the document came from, such as a path, at most 4000 characters. Empty means
+    unknown.
+    """
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
         """metadata holds strings, numbers and bools to filter by, at most 64 entries."""

@@ -24,12 +24,12 @@ from tests.upstream.behaviours import (
     Reset,
     Silence,
     Status,
-    WrongType,
 )
 from tests.upstream.exchange import Behaviour
 from tests.upstream.faults import VECTOR_FAULTS, Vectors
 from tests.upstream.fixtures import clients, upstream
 from tests.upstream.formats import vector
+from tests.upstream.misframed import WrongType
 from tests.upstream.server import UpstreamServer
 
 __all__ = ["clients", "upstream"]

@@ -9,7 +9,7 @@ from config_core.connection import Connection
 from config_core.model_configuration import ModelProvider
 from config_core.source import Source
 from query.providers.local import LocalChat
-from query.providers.local_engine import (
+from query.providers.local_errors import (
     LocalContextError,
     LocalEngineError,
     LocalGenerationError,

@@ -12,9 +12,8 @@ from unittest import mock
 import pytest
 import pytest_asyncio
 
-from query.providers.local_engine import (
-    EngineState,
-    LocalChatEngine,
+from query.providers.local_engine import EngineState, LocalChatEngine
+from query.providers.local_errors import (
     LocalContextError,
     LocalGenerationError,
     LocalModelUnavailableError,
@@ -159,7 +158,7 @@ async def test_the_slot_is_free_again_after_a_cancelled_request(engine: LocalCha
 async def test_a_slow_reader_loses_nothing(
     engine: LocalChatEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("query.providers.local_engine._BRIDGE_CHUNKS", 2)
+    monkeypatch.setattr("query.providers.local_bridge._BRIDGE_CHUNKS", 2)
     request = body(STORY, max_tokens=12)
     pieces = []
     async for chunk in engine.stream(request):

@@ -21,17 +21,15 @@ from service_core.upstream.errors import (
 from tests.upstream.behaviours import (
     Answer,
     Broken,
-    OldHttp,
     Raw,
     Redirect,
     Reset,
     Status,
-    Unended,
-    WrongType,
 )
 from tests.upstream.exchange import EVENTS, Behaviour
 from tests.upstream.faults import SAME_IDS
 from tests.upstream.formats import Content
+from tests.upstream.misframed import OldHttp, Unended, WrongType
 from tests.upstream.server import UpstreamServer
 
 CANARY = "gsk_canary-0123456789-abcdefghijk"

@@ -1,0 +1,3 @@
+"""What this service is called in traces, metrics and logs."""
+
+SERVICE = "query"
