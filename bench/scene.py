@@ -1,4 +1,4 @@
-"""What measurements through the services share: all three in a process, and an upstream for them."""
+"""What measurements through the services share: all three in one process, and an upstream."""
 
 import tempfile
 from collections.abc import AsyncIterator, Mapping

@@ -109,8 +109,9 @@ class Registry:
     def _address(
         self, place: Place, credential: Credential | None, sent: ForwardedConnection | None
     ) -> _Address:
-        if sent is not None and sent.api_key is None and not sent.keyless:
-            # The sender resolved the request's own key to this address.
+        callers = credential is not None and credential.owner is Owner.CALLER
+        if callers and sent is not None and sent.api_key is None and not sent.keyless:
+            # The sender resolved the request's own key, and no other one, to this address.
             return _Address(_sent_url(sent), sent.private, sent.space)
         entry = self._document.endpoints.get(place.entry_name)
         if entry is not None and entry.provider is place.provider:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def _generate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the generator of a copy of the documentation, over the project's code."""
-    command = [sys.executable, folder / "docs" / "generate.py", *arguments]
+    command = [sys.executable, str(folder / "docs" / "generate.py"), *arguments]
     return subprocess.run(
         command,
         cwd=folder,

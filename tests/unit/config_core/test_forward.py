@@ -318,3 +318,26 @@ def test_a_key_that_claims_a_layer_apart_from_its_provider_is_never_used() -> No
     )
     there = EMPTY.resolve("chat", TENANT, Incoming(layers)).effective
     assert used(there) == ("openai", "", OPENAI, None)
+
+
+# --- The address that travels with the request's own key
+
+GATEWAY = {"OPENAI_BASE_URL": "https://gateway.example/v1"}
+
+
+def test_the_requests_own_key_goes_to_the_address_that_the_sender_resolved() -> None:
+    own = {"chat_provider": "openai", "chat_api_key": "sk-own"}
+    sent = next_hop(chat(snapshot(None, GATEWAY), own), attach=True)
+    there = snapshot(None, {}).resolve("chat", TENANT, sent).require()
+    assert used(there) == ("openai", "", GATEWAY["OPENAI_BASE_URL"], "sk-own")
+
+
+def test_the_address_for_the_requests_key_never_gets_the_receivers_own_key() -> None:
+    own = {
+        "chat_provider": "openai",
+        "chat_api_key": "sk-own",
+        "fallbacks": {"alternatives": [{"provider": "openai", "model": "m"}]},
+    }
+    sent = next_hop(chat(snapshot(None, GATEWAY), own), attach=True)
+    there = snapshot(None, {"OPENAI_API_KEY": "sk-there"}).resolve("chat", TENANT, sent).require()
+    assert used(there, 1) == ("openai", "", OPENAI, "sk-there")

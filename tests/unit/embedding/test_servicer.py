@@ -12,14 +12,16 @@ from typing import Any
 import grpc
 import pytest
 from cascada.common.v1 import request_context_pb2
-from cascada.config.v1 import configuration_source_pb2 as source
-from cascada.config.v1 import configuration_trace_pb2 as trace
 from cascada.config.v1 import (
+    configuration_service_pb2,
     effective_configuration_pb2,
     model_configuration_pb2,
     model_provider_pb2,
     provenance_pb2,
 )
+from cascada.config.v1 import configuration_source_pb2 as source
+from cascada.config.v1 import configuration_trace_pb2 as trace
+from cascada.config.v1.configuration_service_pb2_grpc import ConfigurationServiceStub
 from cascada.embedding.v1 import embedding_service_pb2 as pb
 from cascada.embedding.v1 import embedding_service_pb2_grpc as pb_grpc
 
@@ -144,6 +146,16 @@ async def test_of_the_providers_own_options_those_of_embeddings_are_sent(world: 
     sent = world.openai.requests[0].body
     assert sent["user"] == "ann"
     assert "store" not in sent
+
+
+async def test_the_service_tells_the_circuits_of_what_it_has_called(world: World) -> None:
+    await world.embed("hola")
+    capabilities = await ConfigurationServiceStub(world.service.channel).ListCapabilities(
+        configuration_service_pb2.ListCapabilitiesRequest(), timeout=20
+    )
+    circuits = {row.provider: row.circuit for row in capabilities.providers}
+    assert circuits[WIRE_OPENAI] == configuration_service_pb2.CIRCUIT_STATE_CLOSED
+    assert circuits[WIRE_MISTRAL] == configuration_service_pb2.CIRCUIT_STATE_UNSPECIFIED
 
 
 async def test_dimensions_are_left_out_where_nothing_asks_for_them(world: World) -> None:

@@ -8,12 +8,18 @@ from typing import Any
 import grpc
 import pytest
 from cascada.common.v1 import chat_pb2
-from cascada.config.v1 import configuration_trace_pb2, model_configuration_pb2
+from cascada.config.v1 import (
+    configuration_service_pb2,
+    configuration_trace_pb2,
+    model_configuration_pb2,
+)
+from cascada.config.v1.configuration_service_pb2_grpc import ConfigurationServiceStub
 from cascada.query.v1 import query_service_pb2 as pb
 from cascada.query.v1.query_service_pb2_grpc import QueryServiceStub
 from google.protobuf import json_format
 
 from config_core.capabilities import provider_options
+from config_core.convert import provider_to_wire
 from config_core.model_configuration import KEYED_PROVIDERS, ModelProvider
 from query import app
 from tests.unit.service_core.running import caught, hops_of, running
@@ -44,10 +50,11 @@ RESULTS = [
 class Client:
     """Asks one provider, in one piece or as a stream."""
 
-    def __init__(self, stub: QueryServiceStub, provider: ModelProvider, *, stream: bool) -> None:
+    def __init__(self, channel: grpc.aio.Channel, provider: ModelProvider, *, stream: bool) -> None:
+        self.channel = channel
         self.stream = stream
         self.provider = provider
-        self._stub = stub
+        self._stub: QueryServiceStub = QueryServiceStub(channel)
 
     async def ask(self, message: str = "Hola", **fields: Any) -> pb.QueryResponse:
         """Ask, and give the whole answer; `configuration` is the request's layer."""
@@ -100,7 +107,7 @@ async def client(
         environ[f"{name.name}_API_KEY"] = f"key-of-{name}-0123456789"
         environ[f"{name.name}_BASE_URL"] = upstream.url(name)
     async with running(app.build, environ) as service:
-        yield Client(QueryServiceStub(service.channel), provider, stream=request.param)
+        yield Client(service.channel, provider, stream=request.param)
 
 
 def _attempts(answer: pb.QueryResponse) -> list[configuration_trace_pb2.Attempt]:
@@ -292,6 +299,17 @@ async def test_what_a_fallback_cannot_take_is_dropped_and_reported(
     assert "presence_penalty" not in second.body
     (dropped,) = answer.configuration_trace.hops[-1].effective.dropped
     assert dropped.field == "fallbacks.alternatives[0].presence_penalty"
+
+
+async def test_the_service_tells_the_circuits_of_what_it_has_called(client: Client) -> None:
+    await client.ask()
+    capabilities = await ConfigurationServiceStub(client.channel).ListCapabilities(
+        configuration_service_pb2.ListCapabilitiesRequest(), timeout=20
+    )
+    circuits = {row.provider: row.circuit for row in capabilities.providers}
+    called = circuits.pop(provider_to_wire(client.provider))
+    assert called == configuration_service_pb2.CIRCUIT_STATE_CLOSED
+    assert set(circuits.values()) == {configuration_service_pb2.CIRCUIT_STATE_UNSPECIFIED}
 
 
 async def test_a_model_that_goes_on_needs_the_turn_that_led_there(client: Client) -> None:
