@@ -3,20 +3,17 @@
 from contextlib import AsyncExitStack
 
 from cascada.agent_execution.v1 import agent_execution_service_pb2_grpc
-from cascada.config.v1 import configuration_service_pb2_grpc
 
 from agent_execution.query_client import QueryClient
 from agent_execution.service import SERVICE, ExecutionService
 from agent_execution.servicer import AgentExecutionServicer, Service
 from service_core.channel import create_channel
 from service_core.client import NextService
-from service_core.configuration_servicer import ConfigurationServicer
 from service_core.process import Process
 from service_core.readiness import serve_when_loaded
 from service_core.server import GrpcServer
 
 NAME = "cascada.agent_execution.v1.AgentExecutionService"
-CONFIGURATION = "cascada.config.v1.ConfigurationService"
 
 
 async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
@@ -36,17 +33,7 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
         agent_execution_service_pb2_grpc.add_AgentExecutionServiceServicer_to_server,
         AgentExecutionServicer(service, process.peers, process.tracer),
     )
-    server.add(
-        CONFIGURATION,
-        configuration_service_pb2_grpc.add_ConfigurationServiceServicer_to_server,
-        ConfigurationServicer(
-            process.snapshots,
-            process.peers,
-            ("chat", "embedding"),
-            calls=[],
-            fingerprint_key=settings.fingerprint_key,
-        ),
-    )
+    process.add_configuration(server, ["chat", "embedding"])
     await server.start()
     stack.push_async_callback(server.stop, 0)
     await serve_when_loaded(server, None, stack)

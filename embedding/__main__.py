@@ -1,14 +1,7 @@
 """`python -m embedding`: the embedding service alone."""
 
-import sys
-
-from config_core.errors import ConfigurationFileError
 from embedding.app import build
-from service_core.process import run
-from service_core.server import BindError
+from service_core.process import main
 
 if __name__ == "__main__":
-    try:
-        run([build])
-    except (BindError, ConfigurationFileError) as error:
-        sys.exit(str(error))
+    main(build)

@@ -2,7 +2,6 @@
 
 from contextlib import AsyncExitStack
 
-from cascada.config.v1 import configuration_service_pb2_grpc
 from cascada.embedding.v1 import embedding_service_pb2_grpc
 
 from config_core.model_configuration import ModelProvider
@@ -14,7 +13,6 @@ from embedding.providers.openai import OpenAIEmbedding
 from embedding.providers.port import EmbeddingProvider
 from embedding.service import SERVICE, EmbeddingService
 from embedding.servicer import EmbeddingServicer
-from service_core.configuration_servicer import ConfigurationServicer
 from service_core.process import Process
 from service_core.readiness import serve_when_loaded
 from service_core.server import GrpcServer
@@ -22,7 +20,6 @@ from service_core.upstream.clients import ClientPool
 from service_core.upstream.monitor import UpstreamMonitor
 
 NAME = "cascada.embedding.v1.EmbeddingService"
-CONFIGURATION = "cascada.config.v1.ConfigurationService"
 
 
 async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
@@ -44,17 +41,8 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
         embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server,
         EmbeddingServicer(service, process.peers, process.tracer),
     )
-    server.add(
-        CONFIGURATION,
-        configuration_service_pb2_grpc.add_ConfigurationServiceServicer_to_server,
-        ConfigurationServicer(
-            process.snapshots,
-            process.peers,
-            ("embedding",),
-            calls=["embedding"],
-            circuits=upstream.circuits,
-            fingerprint_key=process.settings.fingerprint_key,
-        ),
+    process.add_configuration(
+        server, ["embedding"], calls=["embedding"], circuits=upstream.circuits
     )
     await server.start()
     stack.push_async_callback(server.stop, 0)

@@ -2,7 +2,6 @@
 
 from contextlib import AsyncExitStack
 
-from cascada.config.v1 import configuration_service_pb2_grpc
 from cascada.query.v1 import query_service_pb2_grpc
 
 from config_core.model_configuration import ModelProvider
@@ -25,7 +24,6 @@ from query.servicer import QueryServicer
 from query.store import open_store
 from service_core.channel import create_channel
 from service_core.client import NextService
-from service_core.configuration_servicer import ConfigurationServicer
 from service_core.process import Process
 from service_core.readiness import serve_when_loaded
 from service_core.server import GrpcServer
@@ -33,7 +31,6 @@ from service_core.upstream.clients import ClientPool
 from service_core.upstream.monitor import UpstreamMonitor
 
 NAME = "cascada.query.v1.QueryService"
-CONFIGURATION = "cascada.config.v1.ConfigurationService"
 
 
 async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
@@ -79,18 +76,12 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
             process.tracer,
         ),
     )
-    server.add(
-        CONFIGURATION,
-        configuration_service_pb2_grpc.add_ConfigurationServiceServicer_to_server,
-        ConfigurationServicer(
-            process.snapshots,
-            process.peers,
-            ("chat", "embedding"),
-            pinned=retriever.pinned,
-            calls=["chat"],
-            circuits=upstream.circuits,
-            fingerprint_key=settings.fingerprint_key,
-        ),
+    process.add_configuration(
+        server,
+        ["chat", "embedding"],
+        calls=["chat"],
+        pinned=retriever.pinned,
+        circuits=upstream.circuits,
     )
     await server.start()
     stack.push_async_callback(server.stop, 0)

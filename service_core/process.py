@@ -2,24 +2,36 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+import sys
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import grpc
 import structlog
+from cascada.config.v1 import configuration_service_pb2_grpc
 
 from config_core.errors import ConfigurationFileError
 from config_core.known_secrets import KnownSecrets
+from config_core.model_configuration import ConnectionKind
 from config_core.secrets import LocalSecrets
 from config_core.settings import Settings, unknown_variables
 from config_core.snapshot import Snapshot, Snapshots
 from config_core.sources import environment
 from service_core import lifecycle
+from service_core.circuit import Circuits
+from service_core.configuration_servicer import ConfigurationServicer, Pinned
 from service_core.interceptors import ErrorInterceptor, TelemetryInterceptor
 from service_core.logs import configure_logs
 from service_core.request_context import Peers
-from service_core.server import GrpcServer
+from service_core.server import BindError, GrpcServer
 from service_core.telemetry import Metrics, start_metrics_port
 from service_core.trace import Tracer
 
@@ -27,6 +39,9 @@ _log = structlog.stdlib.get_logger(__name__)
 
 DROPPED_VARIABLES = ("MISTRAL_SDK_TELEMETRY",)
 """What an entry point takes out of the environment: it would export prompts."""
+
+
+CONFIGURATION_SERVICE = "cascada.config.v1.ConfigurationService"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,28 @@ class Process:
             TelemetryInterceptor(self.metrics, service),
         )
         return GrpcServer(self.settings.host, port, interceptors=interceptors)
+
+    def add_configuration(
+        self,
+        server: GrpcServer,
+        kinds: Sequence[ConnectionKind],
+        *,
+        calls: Collection[ConnectionKind] = (),
+        pinned: Pinned | None = None,
+        circuits: Circuits | None = None,
+    ) -> None:
+        """Add ConfigurationService over this process's layers; see ConfigurationServicer."""
+        servicer = ConfigurationServicer(
+            self.snapshots,
+            self.peers,
+            kinds,
+            calls=calls,
+            pinned=pinned,
+            circuits=circuits,
+            fingerprint_key=self.settings.fingerprint_key,
+        )
+        add = configuration_service_pb2_grpc.add_ConfigurationServiceServicer_to_server
+        server.add(CONFIGURATION_SERVICE, add, servicer)
 
 
 Build = Callable[[Process, AsyncExitStack], Awaitable[GrpcServer]]
@@ -101,6 +138,14 @@ def run(builds: Sequence[Build], environ: MutableMapping[str, str] = os.environ)
         return servers[::-1]
 
     lifecycle.run(start, grace=settings.grace_seconds)
+
+
+def main(build: Build) -> None:
+    """Run one service alone, as `python -m` does; what is wrong is one sentence and exit code 1."""
+    try:
+        run([build])
+    except (BindError, ConfigurationFileError) as error:
+        sys.exit(str(error))
 
 
 def _report_change(snapshot: Snapshot) -> None:

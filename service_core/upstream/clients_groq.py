@@ -14,8 +14,14 @@ from service_core.upstream.clients_http import (
     KEPT_SECONDS,
     MAX_KEPT_CONNECTIONS,
     NO_KEY,
+    LimitedBody,
     pool_arguments,
+    refusals_as,
 )
+
+
+class _Refusal(LimitedBody, httpx.AsyncByteStream):
+    """The body of a refusal."""
 
 
 class _Groq(AsyncGroq):
@@ -40,6 +46,7 @@ class GroqClient:
             limits=httpx.Limits(
                 max_keepalive_connections=MAX_KEPT_CONNECTIONS, keepalive_expiry=KEPT_SECONDS
             ),
+            event_hooks=refusals_as(_Refusal),
             **pool_arguments(proxy),
         )
         self._sdk = _Groq(

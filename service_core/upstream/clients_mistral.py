@@ -10,13 +10,18 @@ from mistralai.client import Mistral
 from service_core.upstream.clients import HttpResponse, Operation
 from service_core.upstream.clients_http import (
     CONNECT_SECONDS,
+    FIRST_REFUSAL,
     KEPT_SECONDS,
     MAX_KEPT_CONNECTIONS,
     NO_KEY,
+    LimitedBody,
     pool_arguments,
+    refusals_as,
 )
 
-_FIRST_ERROR = 300
+
+class _Refusal(LimitedBody, httpx2.AsyncByteStream):
+    """The body of a refusal."""
 
 
 class _Silence:
@@ -50,7 +55,7 @@ class _Call:
         **rest: Any,
     ) -> httpx2.Response:
         self.response = await self._pool.send(request, stream=True, **rest)
-        if self.response.status_code >= _FIRST_ERROR:
+        if self.response.status_code >= FIRST_REFUSAL:
             await self.response.aread()  # else the SDK consumes it
         return self.response
 
@@ -69,6 +74,7 @@ class MistralClient:
             limits=httpx2.Limits(
                 max_keepalive_connections=MAX_KEPT_CONNECTIONS, keepalive_expiry=KEPT_SECONDS
             ),
+            event_hooks=refusals_as(_Refusal),
             **arguments,
         )
         # Never used, and given because the SDK would make one, in every call.

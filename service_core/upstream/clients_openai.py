@@ -13,8 +13,14 @@ from service_core.upstream.clients_http import (
     KEPT_SECONDS,
     MAX_KEPT_CONNECTIONS,
     NO_KEY,
+    LimitedBody,
     pool_arguments,
+    refusals_as,
 )
+
+
+class _Refusal(LimitedBody, httpx2.AsyncByteStream):
+    """The body of a refusal."""
 
 
 class _OpenAI(AsyncOpenAI):
@@ -38,6 +44,7 @@ class OpenAIClient:
             limits=httpx2.Limits(
                 max_keepalive_connections=MAX_KEPT_CONNECTIONS, keepalive_expiry=KEPT_SECONDS
             ),
+            event_hooks=refusals_as(_Refusal),
             **pool_arguments(proxy),
         )
         self._sdk = _OpenAI(
