@@ -277,11 +277,10 @@ async def test_a_refused_attempt_has_the_providers_request_id_too(
     assert (attempt.status, attempt.upstream_request_id) == (422, "req-42")
 
 
+@pytest.mark.parametrize("provider", [ModelProvider.OPENAI, ModelProvider.MISTRAL])
 async def test_what_a_fallback_cannot_take_is_dropped_and_reported(
     client: Client, upstream: UpstreamServer
 ) -> None:
-    if client.provider is ModelProvider.GROQ:
-        pytest.skip("what it cannot take it cannot be asked for")
     upstream.script(Status(500))
     alternative = {"provider": "MODEL_PROVIDER_GROQ", "model": "some-model"}
     number = model_configuration_pb2.ModelConfiguration.PRESENCE_PENALTY_FIELD_NUMBER
