@@ -17,7 +17,7 @@ from service_core.upstream.errors import (
 from service_core.upstream.exchange import JsonAnswer, Question, ask, ask_stream
 from service_core.upstream.translate import broken
 
-_USAGE_SECONDS = 1.0  # how long a finished stream is waited on for its usage
+_USAGE_SECONDS = 0.25  # how long a finished stream is waited on for its usage
 _END_SECONDS = 0.1  # and, once that has come, for its end, after which the connection is reused
 
 
