@@ -8,7 +8,7 @@ from pathlib import Path
 from cli.checks import Finding, State, accepts_connections, health
 from cli.circuits import circuit_findings
 from cli.client import default_target
-from config_core.connection import Credential
+from config_core.connection import PUBLIC_BASE_URL, Credential
 from config_core.errors import CascadaError, ConfigurationFileError
 from config_core.model_configuration import KEYED_PROVIDERS, ConnectionKind
 from config_core.place import Claim, Place
@@ -139,6 +139,9 @@ async def _provider(snapshot: Snapshot, place: Place) -> Finding:
     registry = snapshot.registry(DEFAULT_TENANT)
     connection, problem = registry.connect("chat", place, Claim(Source.ENVIRONMENT))
     what = place.endpoint or str(place.provider)
+    if problem is not None and connection.base_url == PUBLIC_BASE_URL.get(place.provider):
+        # Nobody means to call it, so nobody knocks at a public address.
+        return Finding("providers", what, State.MISSING, _why(problem))
     reached = await accepts_connections(connection.base_url)
     where = f"{connection.base_url} {'answers' if reached else 'does not accept connections'}"
     if connection.credential is not None:

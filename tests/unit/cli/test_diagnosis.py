@@ -5,6 +5,8 @@ import pytest
 
 from cli import diagnosis
 from cli.checks import Finding, State
+from config_core.connection import PUBLIC_BASE_URL
+from config_core.model_configuration import ModelProvider
 
 # What nobody listens at; port 1 is reserved.
 QUIET = {
@@ -90,6 +92,21 @@ async def test_no_secret_is_shown(tmp_path: Path) -> None:
 async def test_a_configured_provider_that_is_not_there_is_broken(tmp_path: Path) -> None:
     environ = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://127.0.0.1:1"}
     assert _broken(await _diagnose(tmp_path, **environ)) == {"providers: openai"}
+
+
+async def test_a_public_address_that_nobody_has_a_key_for_is_not_knocked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    knocked: list[str] = []
+
+    async def accepts(base_url: str) -> bool:
+        knocked.append(base_url)
+        return True
+
+    monkeypatch.setattr(diagnosis, "accepts_connections", accepts)
+    findings = await _diagnose(tmp_path, GROQ_API_KEY="k", MISTRAL_BASE_URL="http://127.0.0.1:1")
+    assert set(knocked) == {PUBLIC_BASE_URL[ModelProvider.GROQ], "http://127.0.0.1:1"}
+    assert findings["providers: openai"].state is State.MISSING
 
 
 async def test_an_invalid_file_is_told_with_the_path_inside_it(tmp_path: Path) -> None:
