@@ -17,6 +17,7 @@ class Gate:
         self._port = 0
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._passing: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -41,21 +42,37 @@ class Gate:
             return
         server, self._server = self._server, None
         server.close()
+        await _turns()  # those that the loop has accepted become known
         for writer in list(self._open):
             writer.transport.abort()
+        for task in list(self._passing):
+            task.cancel()
+        await asyncio.gather(*self._passing, return_exceptions=True)
         await server.wait_closed()
+        await _turns()  # what was aborted closes its socket
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert self._behind.hostname
-        there = await asyncio.open_connection(self._behind.hostname, self._behind.port)
-        writers = {writer, there[1]}
-        self._open |= writers
+        task = asyncio.current_task()
+        assert task is not None
+        self._passing.add(task)
+        writers = {writer}
+        self._open.add(writer)
         try:
+            there = await asyncio.open_connection(self._behind.hostname, self._behind.port)
+            writers.add(there[1])
+            self._open.add(there[1])
             await _first(_copy(reader, there[1]), _copy(there[0], writer))
         finally:
+            self._passing.discard(task)
             self._open -= writers
             for one in writers:
                 one.close()
+
+
+async def _turns(count: int = 5) -> None:
+    """Give the loop some turns for what it has begun."""
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -70,7 +87,9 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def _first(*copies: Awaitable[None]) -> None:
     """Return when either direction has ended; the other ends with it."""
     tasks = [asyncio.ensure_future(copy) for copy in copies]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -60,6 +60,8 @@ class UpstreamServer:
     async def __aexit__(self, *_: object) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
+            for _turn in range(5):
+                await asyncio.sleep(0)  # what was aborted closes its socket
 
     def url(self, provider: ModelProvider) -> str:
         """The base URL for a provider's SDK."""
