@@ -1,7 +1,7 @@
 """The operator's policy: locks that supply a value, bounds that only limit one."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -70,7 +70,7 @@ class Policy(FrozenModel):
     """Values that hold whatever a request says; a request that says otherwise is refused."""
     bounds: Mapping[BoundedField, Bound] = Field(default_factory=dict)
     """Limits by field: a request beyond one is refused, a lower layer's value is brought inside."""
-    operator_fallback: Annotated[bool | None, Field()] = None
+    operator_fallback: bool | None = None
     """Whether a request with its own key may fall back to the operator's; absent means no."""
 
     @model_validator(mode="after")
