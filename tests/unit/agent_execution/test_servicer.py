@@ -405,6 +405,13 @@ async def test_events_before_an_error_arrive(world: World) -> None:
         await anext(events)
 
 
+async def test_a_stream_that_ends_without_its_last_event_is_no_clean_end(world: World) -> None:
+    world.query.events = [query.StreamQueryResponse(delta="Pa")]
+    with pytest.raises(grpc.aio.AioRpcError) as caught_error:
+        await read(world)
+    assert caught(caught_error.value).code_reason is Reason.STREAM_INTERRUPTED
+
+
 async def test_an_event_of_a_kind_unknown_here_is_not_taken_for_the_end(world: World) -> None:
     unknown = query.StreamQueryResponse.FromString(b"\xa2\x06\x01x")  # field 100
     world.query.events = [unknown, query.StreamQueryResponse(completed=answer())]

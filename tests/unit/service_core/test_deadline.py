@@ -45,6 +45,14 @@ def test_the_margin_leaves_most_of_a_short_deadline() -> None:
     assert Deadline.after(60).handed_down() > 59
 
 
+@pytest.mark.parametrize("seconds", [15, 40, 60, 99.97, 150, 600, 1234])
+def test_what_is_handed_down_has_the_three_digits_that_grpc_keeps(seconds: float) -> None:
+    # It rounds up to three digits: 14.95 s would arrive as 15, which is more than there is.
+    handed = Deadline.after(seconds).handed_down()
+    assert handed == pytest.approx(float(f"{handed:.3g}"), abs=1e-9)
+    assert handed < seconds
+
+
 async def test_the_block_ends_at_the_deadline() -> None:
     with pytest.raises(BudgetSpentError):
         async with Deadline.after(0.01).timeout():
