@@ -430,3 +430,9 @@ async def test_cancelling_the_call_cancels_the_call_to_the_query_service(
     task.cancel()
     async with asyncio.timeout(20):
         await world.query.cancelled.wait()
+
+
+async def test_too_many_collections_are_refused_before_any_is_looked_up(world: World) -> None:
+    names = [f"c{number}" for number in range(17)]
+    found = caught(await world.failure(retrieval=Retrieval(collections=names)))
+    assert [wrong.field for wrong in found.violations] == ["retrieval.collections"]

@@ -5,7 +5,12 @@ from typing import Any
 import pytest
 
 from config_core.connection import Owner
-from config_core.errors import ConfigurationFileError, CredentialMissingError, Reason
+from config_core.errors import (
+    ConfigurationFileError,
+    CredentialMissingError,
+    InvalidConfigurationError,
+    Reason,
+)
 from config_core.file_reader import parse
 from config_core.model_configuration import ModelProvider
 from config_core.source import Source
@@ -534,3 +539,10 @@ def test_the_space_declared_for_what_replaces_a_providers_service_holds() -> Non
     space = embedding(service, {"embedding_provider": "openai"}).space
     assert space is not None
     assert space.endpoint_space == "ours"
+
+
+def test_a_key_for_the_model_in_the_process_is_refused_and_not_passed_over() -> None:
+    asked_for = {"chat_provider": "local", "chat_api_key": "sk-own"}
+    problem = chat(snapshot(None, {}), asked_for).primary.problem
+    assert isinstance(problem, InvalidConfigurationError)
+    assert [wrong.field for wrong in problem.violations] == ["model_configuration.chat_api_key"]

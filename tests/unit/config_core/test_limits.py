@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from config_core.errors import PolicyViolationError, Reason
+from config_core.errors import ConfigurationFileError, PolicyViolationError, Reason
 from config_core.model_configuration import ConnectionKind, ModelConfiguration
 from config_core.policy import Bound, Policy
 from config_core.resolve import Resolution
@@ -267,3 +267,15 @@ def test_a_lower_layers_alternative_that_breaks_a_lock_is_skipped() -> None:
     assert skip is not None
     assert skip.reason is Reason.POLICY_VIOLATION
     assert "locks.chat_model" in skip.detail
+
+
+def test_a_model_of_the_request_belongs_to_the_locked_provider() -> None:
+    service = snapshot({"policy": {"locks": {"chat_provider": "openai"}}}, {"OPENAI_API_KEY": "k"})
+    effective = chat(service, {"chat_model": "gpt-own"})
+    assert (effective.values.chat_provider, effective.values.chat_model) == ("openai", "gpt-own")
+    assert effective.sources["chat_provider"] is Source.LOCKED
+
+
+def test_a_bound_outside_of_its_fields_range_is_refused() -> None:
+    with pytest.raises(ConfigurationFileError, match="can't be bounded"):
+        snapshot({"policy": {"bounds": {"max_tokens": {"max": 0.5}}}}, {})

@@ -366,3 +366,12 @@ def test_the_size_of_passages_is_within_its_limits(
 def test_an_optional_text_that_is_empty_is_not_absent() -> None:
     assert wire.optional(pb.QueryRequest(), "system_prompt") is None
     assert wire.optional(pb.QueryRequest(system_prompt=""), "system_prompt") == ""
+
+
+@pytest.mark.parametrize(("name", "limit"), [("title", 1000), ("source", 4000)])
+def test_a_title_and_a_source_have_a_limit(name: str, limit: int) -> None:
+    fits = document_pb2.Document(document_id="d", text="t")
+    setattr(fits, name, "x" * limit)
+    assert wire.document_from(fits).problem == ""
+    setattr(fits, name, "x" * (limit + 1))
+    assert wire.document_from(fits).problem.startswith(name)

@@ -184,3 +184,17 @@ def test_a_place_is_as_bad_as_the_worst_of_its_addresses(circuits: Circuits, clo
     clock.now += REST_SECONDS
     assert circuits.state_of(OPENAI, "") is CircuitState.HALF_OPEN
     assert circuits.state_of(OPENAI, "house") is None
+
+
+def test_a_short_silence_may_be_the_callers_impatience_and_does_not_open_it(
+    circuits: Circuits,
+) -> None:
+    for _ in range(FAILURES_TO_OPEN * 2):
+        call(circuits, connection(), UpstreamFailedError(OPENAI, "!", silent=True, waited=0.1))
+    assert state(circuits) is CircuitState.CLOSED
+
+
+def test_a_long_silence_opens_it(circuits: Circuits) -> None:
+    for _ in range(FAILURES_TO_OPEN):
+        call(circuits, connection(), UpstreamFailedError(OPENAI, "!", silent=True, waited=30.0))
+    assert state(circuits) is CircuitState.OPEN

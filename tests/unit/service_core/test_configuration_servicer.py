@@ -423,3 +423,10 @@ async def test_an_endpoint_named_like_its_provider_is_the_providers_own_service(
     (row,) = response.endpoints
     assert row.credential == pb.CONFIGURATION_CREDENTIAL_NOT_NEEDED
     assert row.circuit == pb.CIRCUIT_STATE_OPEN
+
+
+async def test_a_missing_key_is_a_violation_where_the_provider_is_called(tmp_path: Path) -> None:
+    configuration = Wire(chat_provider=model_provider_pb2.MODEL_PROVIDER_MISTRAL)
+    answer = await resolved(tmp_path, model_configuration=configuration)
+    reasons = [found.reason for found in answer.violations]
+    assert error_reason_pb2.ERROR_REASON_CREDENTIAL_MISSING in reasons

@@ -2,6 +2,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import structlog
 from cascada.common.v1 import request_context_pb2
 from cascada.config.v1 import model_configuration_pb2, provenance_pb2
 
@@ -160,3 +161,10 @@ def test_a_raw_key_enters_over_tls_or_where_the_operator_says_so(peers: Peers) -
 def test_without_a_key_anyone_may_enter() -> None:
     request = Wire(chat_secret_ref="registered", temperature=0.5)
     Peers().check_keys(request, provenance_pb2.Provenance(), from_peer(ELSEWHERE[0]))
+
+
+def test_the_context_is_bound_to_the_log_with_what_was_filled_in() -> None:
+    with structlog.contextvars.bound_contextvars():
+        context = read_context(request_context_pb2.RequestContext(), [])
+        bound = structlog.contextvars.get_contextvars()
+    assert bound == {"tenant": "default", "trace_id": context.trace_id}
