@@ -172,3 +172,26 @@ async def test_without_a_file_there_is_nothing_to_watch() -> None:
     snapshots = Snapshots(None, environment.read({}), LocalSecrets({}))
     await snapshots.watch()
     assert temperature(snapshots.current) == 0.0
+
+
+async def test_the_watch_outlives_whatever_goes_wrong_in_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("config_core.snapshot.POLL_SECONDS", 0.001)
+    path = tmp_path / "c.json"
+    path.write_text("{}")
+    refused = asyncio.Event()
+
+    def fail(_: object) -> None:
+        raise RuntimeError
+
+    snapshots = Snapshots(
+        path, environment.read({}), LocalSecrets({}), fail, lambda _: refused.set()
+    )
+    watch = asyncio.create_task(snapshots.watch())
+    path.write_text('{"defaults": {"temperature": 0.5}}')
+    async with asyncio.timeout(10):
+        await refused.wait()
+    assert not watch.done()
+    watch.cancel()
+    await asyncio.wait([watch])
