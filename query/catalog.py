@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from config_core.errors import CollectionNotFoundError, DocumentNotFoundError
 from query.errors import store_errors_for
-from query.store import Collection, Store
+from query.store import Collection, Store, StoredDocument
 
 
 class Catalog:
@@ -19,6 +19,13 @@ class Catalog:
         """A page of collections by name, and the token of the next page ("" on the last)."""
         async with store_errors_for():
             return await self._store.list_collections(tenant, page_size, page_token)
+
+    async def list_documents(
+        self, tenant: str, collection: str, page_size: int, page_token: str
+    ) -> tuple[list[StoredDocument], str]:
+        """A page of documents by id, and the token of the next page; CollectionNotFoundError."""
+        async with store_errors_for(collection):
+            return await self._store.list_documents(tenant, collection, page_size, page_token)
 
     async def get_collection(self, tenant: str, name: str) -> Collection:
         """A collection's description; CollectionNotFoundError."""

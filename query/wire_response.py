@@ -1,6 +1,6 @@
 """What the query service answers, as messages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cascada.common.v1 import chat_pb2, error_reason_pb2, restarted_pb2, retrieval_pb2
 from cascada.query.v1 import document_pb2
@@ -13,7 +13,7 @@ from query.answer import Answer, AnswerEvent
 from query.indexing import DocumentOutcome, DocumentResult, IndexSummary
 from query.providers.model import FinishReason, TextDelta, ToolCallDelta
 from query.retrieval import Found
-from query.store import Collection
+from query.store import Collection, MetadataValue, StoredDocument
 from service_core.retry import Restarted
 from service_core.trace import Tracer, usage_to_wire
 
@@ -77,12 +77,26 @@ def hits_to_wire(passages: Sequence[Found]) -> list[pb.Hit]:
             text=found.hit.text,
             score=found.hit.score,
             dense_score=found.hit.dense_score,
-            metadata=_metadata(found),
+            metadata=_metadata(found.hit.metadata),
             title=found.hit.title,
             section=found.hit.section,
+            document_start=found.hit.start,
+            document_end=found.hit.end,
+            position=found.hit.position,
         )
         for found in passages
     ]
+
+
+def description_to_wire(document: StoredDocument) -> document_pb2.DocumentDescription:
+    """A stored document."""
+    return document_pb2.DocumentDescription(
+        document_id=document.document_id,
+        title=document.title,
+        source=document.source,
+        metadata=_metadata(document.metadata),
+        chunk_count=document.chunk_count,
+    )
 
 
 def result_to_wire(result: DocumentResult) -> pb.IndexDocumentsResponse:
@@ -138,9 +152,9 @@ def _citation(number: int, found: Found) -> retrieval_pb2.Citation:
     )
 
 
-def _metadata(found: Found) -> struct_pb2.Struct:
+def _metadata(metadata: Mapping[str, MetadataValue]) -> struct_pb2.Struct:
     struct = struct_pb2.Struct()
-    struct.update(found.hit.metadata)
+    struct.update(metadata)
     return struct
 
 

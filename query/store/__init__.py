@@ -21,7 +21,9 @@ from query.store.model import (
     Range,
     SearchMode,
     SearchQuery,
+    StoredChunk,
     StoredDocument,
+    staged,
 )
 from query.store.opening import open_store
 from query.store.port import Store
@@ -46,6 +48,8 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreUnavailableError",
+    "StoredChunk",
     "StoredDocument",
     "open_store",
+    "staged",
 ]

@@ -18,9 +18,18 @@ MAX_CONDITION_VALUES = 1000
 MetadataValue = str | float | int | bool
 
 
+STAGED = "\x1fstaged"
+"""Ends the name of a collection that is built to take another one's place."""
+
+
+def staged(name: str) -> str:
+    """Where the next version of a collection is built: no caller can name it, no list shows it."""
+    return name + STAGED
+
+
 def check_name(name: str) -> None:
     """Refuse a collection name that is empty or over 128 characters, with a ValueError."""
-    if not 1 <= len(name) <= MAX_NAME_LENGTH:
+    if not 1 <= len(name.removesuffix(STAGED)) <= MAX_NAME_LENGTH:
         raise ValueError(f"a collection's name must have 1 to {MAX_NAME_LENGTH} characters")
 
 
@@ -54,6 +63,18 @@ class Chunk:
     """The headings above the passage; "" for none."""
     vector: bytes
     """Little-endian float32 of any length but zero; the store normalises it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """One passage as it is read back: without its vector."""
+
+    chunk_id: str
+    position: int
+    text: str
+    start: int
+    end: int
+    section: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +200,12 @@ class SearchQuery:
     """Little-endian float32. In full-text mode it only serves the hits' dense score."""
     text: str | None = None
     filter: Filter = field(default_factory=Filter)
+    space: EmbeddingSpace | None = None
+    """What `vector` lives in; a collection of another space raises SpaceMismatchError."""
+    threshold: float | None = None
+    """Only chunks of at least this dense score are ranked, in every mode; needs `vector`."""
+    with_vectors: bool = False
+    """Whether the hits are to carry their vectors."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.top_k <= MAX_TOP_K:
@@ -187,6 +214,8 @@ class SearchQuery:
             raise ValueError(f"{self.mode} search needs a vector")
         if self.mode is not SearchMode.DENSE and self.text is None:
             raise ValueError(f"{self.mode} search needs a text")
+        if self.threshold is not None and self.vector is None:
+            raise ValueError("a threshold needs a vector")
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,3 +235,5 @@ class Hit:
     start: int
     end: int
     position: int
+    vector: bytes | None = None
+    """Little-endian float32 of length one, where it was asked for."""

@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from typing import Protocol, Self
 
 from config_core.space import EmbeddingSpace
-from query.store.model import Collection, Document, Hit, SearchQuery, StoredDocument
+from query.store.model import (
+    Collection,
+    Document,
+    Hit,
+    SearchQuery,
+    StoredChunk,
+    StoredDocument,
+)
 
 
 class Store(Protocol):
@@ -35,6 +42,19 @@ class Store(Protocol):
     ) -> StoredDocument | None:
         """The document without its text."""
 
+    async def get_chunks(
+        self,
+        tenant: str,
+        collection: str,
+        document_id: str,
+        first: int = 0,
+        last: int | None = None,
+    ) -> list[StoredChunk]:
+        """The document's chunks of position `first` to `last` (None: the end), both included.
+
+        In order; none where there is no such document. CollectionNotFoundError.
+        """
+
     async def list_documents(
         self, tenant: str, collection: str, page_size: int, page_token: str = ""
     ) -> tuple[list[StoredDocument], str]:
@@ -51,10 +71,17 @@ class Store(Protocol):
     async def list_collections(
         self, tenant: str, page_size: int, page_token: str = ""
     ) -> tuple[list[Collection], str]:
-        """A page of collections by name, and the next token."""
+        """A page of collections by name, without the staged ones, and the next token."""
 
     async def delete_collection(self, tenant: str, name: str) -> bool:
         """Delete the collection with all it holds; False where there is none."""
 
+    async def promote_collection(self, tenant: str, name: str) -> bool:
+        """Let `staged(name)` take the place of `name`, with its name, in one step.
+
+        False, and nothing is changed, where the two differ in any document's id or content hash: a
+        writer has been at the old one. CollectionNotFoundError where either is absent.
+        """
+
     async def search(self, tenant: str, collection: str, query: SearchQuery) -> list[Hit]:
-        """The best chunks, best first; CollectionNotFoundError."""
+        """The best chunks, best first; CollectionNotFoundError, SpaceMismatchError."""

@@ -25,23 +25,25 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!cascada/common/v1/retrieval.proto\x12\x11\x63\x61scada.common.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xd5\x01\n\tRetrieval\x12\x13\n\x0b\x63ollections\x18\x01 \x03(\t\x12\x12\n\x05top_k\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12!\n\x14similarity_threshold\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12.\n\x04mode\x18\x04 \x01(\x0e\x32 .cascada.common.v1.RetrievalMode\x12)\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x19.cascada.common.v1.FilterB\x08\n\x06_top_kB\x17\n\x15_similarity_threshold\"X\n\x06\x46ilter\x12\x14\n\x0c\x64ocument_ids\x18\x01 \x03(\t\x12\x38\n\nconditions\x18\x02 \x03(\x0b\x32$.cascada.common.v1.MetadataCondition\"\xb1\x01\n\x11MetadataCondition\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x06\x65quals\x18\x02 \x01(\x0b\x32\x16.google.protobuf.ValueH\x00\x12,\n\x06\x61ny_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.ListValueH\x00\x12/\n\x05range\x18\x04 \x01(\x0b\x32\x1e.cascada.common.v1.NumberRangeH\x00\x42\x06\n\x04test\"q\n\x0bNumberRange\x12\x10\n\x03gte\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x02gt\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x03lte\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x0f\n\x02lt\x18\x04 \x01(\x01H\x03\x88\x01\x01\x42\x06\n\x04_gteB\x05\n\x03_gtB\x06\n\x04_lteB\x05\n\x03_lt\"s\n\x08\x43itation\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x10\n\x08\x63hunk_id\x18\x02 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x03 \x01(\t\x12\x12\n\ncollection\x18\x04 \x01(\t\x12\r\n\x05title\x18\x05 \x01(\t\x12\r\n\x05score\x18\x06 \x01(\x01*\x82\x01\n\rRetrievalMode\x12\x1e\n\x1aRETRIEVAL_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14RETRIEVAL_MODE_DENSE\x10\x01\x12\x1c\n\x18RETRIEVAL_MODE_FULL_TEXT\x10\x02\x12\x19\n\x15RETRIEVAL_MODE_HYBRID\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!cascada/common/v1/retrieval.proto\x12\x11\x63\x61scada.common.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xc5\x02\n\tRetrieval\x12\x13\n\x0b\x63ollections\x18\x01 \x03(\t\x12\x12\n\x05top_k\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12!\n\x14similarity_threshold\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12.\n\x04mode\x18\x04 \x01(\x0e\x32 .cascada.common.v1.RetrievalMode\x12)\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x19.cascada.common.v1.Filter\x12\x17\n\nmmr_lambda\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x17\n\nneighbours\x18\x07 \x01(\x05H\x03\x88\x01\x01\x12\x13\n\x06rerank\x18\x08 \x01(\x08H\x04\x88\x01\x01\x42\x08\n\x06_top_kB\x17\n\x15_similarity_thresholdB\r\n\x0b_mmr_lambdaB\r\n\x0b_neighboursB\t\n\x07_rerank\"X\n\x06\x46ilter\x12\x14\n\x0c\x64ocument_ids\x18\x01 \x03(\t\x12\x38\n\nconditions\x18\x02 \x03(\x0b\x32$.cascada.common.v1.MetadataCondition\"\xb1\x01\n\x11MetadataCondition\x12\x0b\n\x03key\x18\x01 \x01(\t\x12(\n\x06\x65quals\x18\x02 \x01(\x0b\x32\x16.google.protobuf.ValueH\x00\x12,\n\x06\x61ny_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.ListValueH\x00\x12/\n\x05range\x18\x04 \x01(\x0b\x32\x1e.cascada.common.v1.NumberRangeH\x00\x42\x06\n\x04test\"q\n\x0bNumberRange\x12\x10\n\x03gte\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x02gt\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x03lte\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x0f\n\x02lt\x18\x04 \x01(\x01H\x03\x88\x01\x01\x42\x06\n\x04_gteB\x05\n\x03_gtB\x06\n\x04_lteB\x05\n\x03_lt\"\xe7\x01\n\x08\x43itation\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x10\n\x08\x63hunk_id\x18\x02 \x01(\t\x12\x13\n\x0b\x64ocument_id\x18\x03 \x01(\t\x12\x12\n\ncollection\x18\x04 \x01(\t\x12\r\n\x05title\x18\x05 \x01(\t\x12\r\n\x05score\x18\x06 \x01(\x01\x12\x0f\n\x07section\x18\x07 \x01(\t\x12\x16\n\x0e\x64ocument_start\x18\x08 \x01(\x03\x12\x14\n\x0c\x64ocument_end\x18\t \x01(\x03\x12\x33\n\x0c\x61nswer_spans\x18\n \x03(\x0b\x32\x1d.cascada.common.v1.AnswerSpan\"(\n\nAnswerSpan\x12\r\n\x05start\x18\x01 \x01(\x03\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x03*\x82\x01\n\rRetrievalMode\x12\x1e\n\x1aRETRIEVAL_MODE_UNSPECIFIED\x10\x00\x12\x18\n\x14RETRIEVAL_MODE_DENSE\x10\x01\x12\x1c\n\x18RETRIEVAL_MODE_FULL_TEXT\x10\x02\x12\x19\n\x15RETRIEVAL_MODE_HYBRID\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cascada.common.v1.retrieval_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RETRIEVALMODE']._serialized_start=805
-  _globals['_RETRIEVALMODE']._serialized_end=935
+  _globals['_RETRIEVALMODE']._serialized_start=1076
+  _globals['_RETRIEVALMODE']._serialized_end=1206
   _globals['_RETRIEVAL']._serialized_start=87
-  _globals['_RETRIEVAL']._serialized_end=300
-  _globals['_FILTER']._serialized_start=302
-  _globals['_FILTER']._serialized_end=390
-  _globals['_METADATACONDITION']._serialized_start=393
-  _globals['_METADATACONDITION']._serialized_end=570
-  _globals['_NUMBERRANGE']._serialized_start=572
-  _globals['_NUMBERRANGE']._serialized_end=685
-  _globals['_CITATION']._serialized_start=687
-  _globals['_CITATION']._serialized_end=802
+  _globals['_RETRIEVAL']._serialized_end=412
+  _globals['_FILTER']._serialized_start=414
+  _globals['_FILTER']._serialized_end=502
+  _globals['_METADATACONDITION']._serialized_start=505
+  _globals['_METADATACONDITION']._serialized_end=682
+  _globals['_NUMBERRANGE']._serialized_start=684
+  _globals['_NUMBERRANGE']._serialized_end=797
+  _globals['_CITATION']._serialized_start=800
+  _globals['_CITATION']._serialized_end=1031
+  _globals['_ANSWERSPAN']._serialized_start=1033
+  _globals['_ANSWERSPAN']._serialized_end=1073
 # @@protoc_insertion_point(module_scope)

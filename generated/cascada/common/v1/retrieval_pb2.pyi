@@ -59,12 +59,27 @@ class Retrieval(_message.Message):
     SIMILARITY_THRESHOLD_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    MMR_LAMBDA_FIELD_NUMBER: _builtins.int
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
+    RERANK_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
     """top_k is how many passages to return, 1 to 100. Absent means 5."""
     similarity_threshold: _builtins.float
     """similarity_threshold drops hits whose dense score is below it, -1 to 1. Absent means no threshold."""
     mode: Global___RetrievalMode.ValueType
     """mode is how to search. Unspecified means hybrid."""
+    mmr_lambda: _builtins.float
+    """mmr_lambda picks the passages by maximal marginal relevance: 1 weighs relevance alone, 0 only how
+    much a passage differs from those already picked, 0 to 1. Absent means no such choice.
+    """
+    neighbours: _builtins.int
+    """neighbours is how many passages before and after each hit are joined to its text, 0 to 5. Absent
+    means 0.
+    """
+    rerank: _builtins.bool
+    """rerank has the request's chat model order the best candidates before top_k are returned. Absent
+    means false.
+    """
     @_builtins.property
     def collections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """collections are the names to search, 1 to 16; several are searched in parallel."""
@@ -81,15 +96,30 @@ class Retrieval(_message.Message):
         similarity_threshold: _builtins.float | None = ...,
         mode: Global___RetrievalMode.ValueType = ...,
         filter: Global___Filter | None = ...,
+        mmr_lambda: _builtins.float | None = ...,
+        neighbours: _builtins.int | None = ...,
+        rerank: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_similarity_threshold", b"_similarity_threshold", "_top_k", b"_top_k", "filter", b"filter", "similarity_threshold", b"similarity_threshold", "top_k", b"top_k"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mmr_lambda", b"_mmr_lambda", "_neighbours", b"_neighbours", "_rerank", b"_rerank", "_similarity_threshold", b"_similarity_threshold", "_top_k", b"_top_k", "filter", b"filter", "mmr_lambda", b"mmr_lambda", "neighbours", b"neighbours", "rerank", b"rerank", "similarity_threshold", b"similarity_threshold", "top_k", b"top_k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_similarity_threshold", b"_similarity_threshold", "_top_k", b"_top_k", "collections", b"collections", "filter", b"filter", "mode", b"mode", "similarity_threshold", b"similarity_threshold", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mmr_lambda", b"_mmr_lambda", "_neighbours", b"_neighbours", "_rerank", b"_rerank", "_similarity_threshold", b"_similarity_threshold", "_top_k", b"_top_k", "collections", b"collections", "filter", b"filter", "mmr_lambda", b"mmr_lambda", "mode", b"mode", "neighbours", b"neighbours", "rerank", b"rerank", "similarity_threshold", b"similarity_threshold", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__mmr_lambda: _TypeAlias = _typing.Literal["mmr_lambda"]  # noqa: Y015
+    _WhichOneofArgType__mmr_lambda: _TypeAlias = _typing.Literal["_mmr_lambda", b"_mmr_lambda"]  # noqa: Y015
+    _WhichOneofReturnType__neighbours: _TypeAlias = _typing.Literal["neighbours"]  # noqa: Y015
+    _WhichOneofArgType__neighbours: _TypeAlias = _typing.Literal["_neighbours", b"_neighbours"]  # noqa: Y015
+    _WhichOneofReturnType__rerank: _TypeAlias = _typing.Literal["rerank"]  # noqa: Y015
+    _WhichOneofArgType__rerank: _TypeAlias = _typing.Literal["_rerank", b"_rerank"]  # noqa: Y015
     _WhichOneofReturnType__similarity_threshold: _TypeAlias = _typing.Literal["similarity_threshold"]  # noqa: Y015
     _WhichOneofArgType__similarity_threshold: _TypeAlias = _typing.Literal["_similarity_threshold", b"_similarity_threshold"]  # noqa: Y015
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mmr_lambda) -> _WhichOneofReturnType__mmr_lambda | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__neighbours) -> _WhichOneofReturnType__neighbours | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rerank) -> _WhichOneofReturnType__rerank | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__similarity_threshold) -> _WhichOneofReturnType__similarity_threshold | None: ...
     @_typing.overload
@@ -230,6 +260,10 @@ class Citation(_message.Message):
     COLLECTION_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
+    SECTION_FIELD_NUMBER: _builtins.int
+    DOCUMENT_START_FIELD_NUMBER: _builtins.int
+    DOCUMENT_END_FIELD_NUMBER: _builtins.int
+    ANSWER_SPANS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """number is the passage's number in the prompt, from 1; an answer that cites writes `[number]`."""
     chunk_id: _builtins.str
@@ -242,6 +276,16 @@ class Citation(_message.Message):
     """title is the document's title. Empty where it has none."""
     score: _builtins.float
     """score is the passage's score in its search; higher is better, comparable within one answer only."""
+    section: _builtins.str
+    """section is the heading path inside the document. Empty where it has none."""
+    document_start: _builtins.int
+    """document_start is where the passage begins in the document's text, in code points from 0."""
+    document_end: _builtins.int
+    """document_end is the place behind the passage's last character, in code points."""
+    @_builtins.property
+    def answer_spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnswerSpan]:
+        """answer_spans are the places in the answer that cite the passage, in order. Empty where none does."""
+
     def __init__(
         self,
         *,
@@ -251,11 +295,41 @@ class Citation(_message.Message):
         collection: _builtins.str = ...,
         title: _builtins.str = ...,
         score: _builtins.float = ...,
+        section: _builtins.str = ...,
+        document_start: _builtins.int = ...,
+        document_end: _builtins.int = ...,
+        answer_spans: _abc.Iterable[Global___AnswerSpan] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_id", b"chunk_id", "collection", b"collection", "document_id", b"document_id", "number", b"number", "score", b"score", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_spans", b"answer_spans", "chunk_id", b"chunk_id", "collection", b"collection", "document_end", b"document_end", "document_id", b"document_id", "document_start", b"document_start", "number", b"number", "score", b"score", "section", b"section", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Citation: _TypeAlias = Citation  # noqa: Y015
+
+@_typing.final
+class AnswerSpan(_message.Message):
+    """AnswerSpan is the place of one citation mark in the answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    """start is the offset of the mark's first character, in code points from 0."""
+    end: _builtins.int
+    """end is the offset behind the mark's last character, in code points."""
+    def __init__(
+        self,
+        *,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerSpan: _TypeAlias = AnswerSpan  # noqa: Y015

@@ -31,21 +31,23 @@ from cascada.config.v1 import provenance_pb2 as cascada_dot_config_dot_v1_dot_pr
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63\x61scada/query/v1/document.proto\x12\x10\x63\x61scada.query.v1\x1a$cascada/common/v1/error_reason.proto\x1a\'cascada/common/v1/request_context.proto\x1a\x1d\x63\x61scada/common/v1/usage.proto\x1a+cascada/config/v1/configuration_trace.proto\x1a+cascada/config/v1/model_configuration.proto\x1a\"cascada/config/v1/provenance.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xbb\x02\n\x0cIndexOptions\x12\x32\n\x07\x63ontext\x18\x01 \x01(\x0b\x32!.cascada.common.v1.RequestContext\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\x42\n\x13model_configuration\x18\x03 \x01(\x0b\x32%.cascada.config.v1.ModelConfiguration\x12\x31\n\nprovenance\x18\x04 \x01(\x0b\x32\x1d.cascada.config.v1.Provenance\x12\x19\n\x0c\x63hunk_tokens\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12$\n\x17\x63hunk_overlap_sentences\x18\x06 \x01(\x05H\x01\x88\x01\x01\x42\x0f\n\r_chunk_tokensB\x1a\n\x18_chunk_overlap_sentences\"w\n\x08\x44ocument\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12)\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xc0\x01\n\x0e\x44ocumentResult\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x32\n\x07outcome\x18\x03 \x01(\x0e\x32!.cascada.query.v1.DocumentOutcome\x12\x13\n\x0b\x63hunk_count\x18\x04 \x01(\x05\x12.\n\x06reason\x18\x05 \x01(\x0e\x32\x1e.cascada.common.v1.ErrorReason\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\"\xbf\x01\n\x0cIndexSummary\x12\x0f\n\x07indexed\x18\x01 \x01(\x03\x12\x11\n\tunchanged\x18\x02 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x03\x12\x0e\n\x06\x63hunks\x18\x04 \x01(\x03\x12\'\n\x05usage\x18\x05 \x01(\x0b\x32\x18.cascada.common.v1.Usage\x12\x42\n\x13\x63onfiguration_trace\x18\x06 \x01(\x0b\x32%.cascada.config.v1.ConfigurationTrace*\x8e\x01\n\x0f\x44ocumentOutcome\x12 \n\x1c\x44OCUMENT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44OCUMENT_OUTCOME_INDEXED\x10\x01\x12\x1e\n\x1a\x44OCUMENT_OUTCOME_UNCHANGED\x10\x02\x12\x1b\n\x17\x44OCUMENT_OUTCOME_FAILED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63\x61scada/query/v1/document.proto\x12\x10\x63\x61scada.query.v1\x1a$cascada/common/v1/error_reason.proto\x1a\'cascada/common/v1/request_context.proto\x1a\x1d\x63\x61scada/common/v1/usage.proto\x1a+cascada/config/v1/configuration_trace.proto\x1a+cascada/config/v1/model_configuration.proto\x1a\"cascada/config/v1/provenance.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xbb\x02\n\x0cIndexOptions\x12\x32\n\x07\x63ontext\x18\x01 \x01(\x0b\x32!.cascada.common.v1.RequestContext\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\x42\n\x13model_configuration\x18\x03 \x01(\x0b\x32%.cascada.config.v1.ModelConfiguration\x12\x31\n\nprovenance\x18\x04 \x01(\x0b\x32\x1d.cascada.config.v1.Provenance\x12\x19\n\x0c\x63hunk_tokens\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12$\n\x17\x63hunk_overlap_sentences\x18\x06 \x01(\x05H\x01\x88\x01\x01\x42\x0f\n\r_chunk_tokensB\x1a\n\x18_chunk_overlap_sentences\"\x9c\x01\n\x08\x44ocument\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12)\n\x08metadata\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0f\n\x07\x63ontent\x18\x06 \x01(\x0c\x12\x12\n\nmedia_type\x18\x07 \x01(\t\"\xc0\x01\n\x0e\x44ocumentResult\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x32\n\x07outcome\x18\x03 \x01(\x0e\x32!.cascada.query.v1.DocumentOutcome\x12\x13\n\x0b\x63hunk_count\x18\x04 \x01(\x05\x12.\n\x06reason\x18\x05 \x01(\x0e\x32\x1e.cascada.common.v1.ErrorReason\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\"\xbf\x01\n\x0cIndexSummary\x12\x0f\n\x07indexed\x18\x01 \x01(\x03\x12\x11\n\tunchanged\x18\x02 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\x03\x12\x0e\n\x06\x63hunks\x18\x04 \x01(\x03\x12\'\n\x05usage\x18\x05 \x01(\x0b\x32\x18.cascada.common.v1.Usage\x12\x42\n\x13\x63onfiguration_trace\x18\x06 \x01(\x0b\x32%.cascada.config.v1.ConfigurationTrace\"\x89\x01\n\x13\x44ocumentDescription\x12\x13\n\x0b\x64ocument_id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12)\n\x08metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0b\x63hunk_count\x18\x05 \x01(\x05*\x8e\x01\n\x0f\x44ocumentOutcome\x12 \n\x1c\x44OCUMENT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x44OCUMENT_OUTCOME_INDEXED\x10\x01\x12\x1e\n\x1a\x44OCUMENT_OUTCOME_UNCHANGED\x10\x02\x12\x1b\n\x17\x44OCUMENT_OUTCOME_FAILED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cascada.query.v1.document_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DOCUMENTOUTCOME']._serialized_start=1148
-  _globals['_DOCUMENTOUTCOME']._serialized_end=1290
+  _globals['_DOCUMENTOUTCOME']._serialized_start=1326
+  _globals['_DOCUMENTOUTCOME']._serialized_end=1468
   _globals['_INDEXOPTIONS']._serialized_start=320
   _globals['_INDEXOPTIONS']._serialized_end=635
-  _globals['_DOCUMENT']._serialized_start=637
-  _globals['_DOCUMENT']._serialized_end=756
-  _globals['_DOCUMENTRESULT']._serialized_start=759
-  _globals['_DOCUMENTRESULT']._serialized_end=951
-  _globals['_INDEXSUMMARY']._serialized_start=954
-  _globals['_INDEXSUMMARY']._serialized_end=1145
+  _globals['_DOCUMENT']._serialized_start=638
+  _globals['_DOCUMENT']._serialized_end=794
+  _globals['_DOCUMENTRESULT']._serialized_start=797
+  _globals['_DOCUMENTRESULT']._serialized_end=989
+  _globals['_INDEXSUMMARY']._serialized_start=992
+  _globals['_INDEXSUMMARY']._serialized_end=1183
+  _globals['_DOCUMENTDESCRIPTION']._serialized_start=1186
+  _globals['_DOCUMENTDESCRIPTION']._serialized_end=1323
 # @@protoc_insertion_point(module_scope)

@@ -118,10 +118,12 @@ class Document(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
     document_id: _builtins.str
     """document_id is unique inside the collection, 1 to 512 characters."""
     text: _builtins.str
-    """text is plain text or Markdown, 1 to 2,000,000 characters."""
+    """text is plain text or Markdown, 1 to 2,000,000 characters. Empty where content is set."""
     title: _builtins.str
     """title is shown with citations, at most 1000 characters. Empty takes the first Markdown heading,
     if any.
@@ -129,6 +131,14 @@ class Document(_message.Message):
     source: _builtins.str
     """source says where the document came from, such as a path, at most 4000 characters. Empty means
     unknown.
+    """
+    content: _builtins.bytes
+    """content is the file as it is, up to 32 MiB, instead of text. The text that is read from it has at
+    most 2,000,000 characters.
+    """
+    media_type: _builtins.str
+    """media_type says what content is: text/plain, text/markdown, text/html or application/pdf. Required
+    with content; with text it may be text/plain or text/markdown, and empty means text/markdown.
     """
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
@@ -142,10 +152,12 @@ class Document(_message.Message):
         title: _builtins.str = ...,
         source: _builtins.str = ...,
         metadata: _struct_pb2.Struct | None = ...,
+        content: _builtins.bytes = ...,
+        media_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_id", b"document_id", "metadata", b"metadata", "source", b"source", "text", b"text", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "document_id", b"document_id", "media_type", b"media_type", "metadata", b"metadata", "source", b"source", "text", b"text", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -238,3 +250,43 @@ class IndexSummary(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IndexSummary: _TypeAlias = IndexSummary  # noqa: Y015
+
+@_typing.final
+class DocumentDescription(_message.Message):
+    """DocumentDescription is a stored document without its text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    CHUNK_COUNT_FIELD_NUMBER: _builtins.int
+    document_id: _builtins.str
+    """document_id is unique inside the collection."""
+    title: _builtins.str
+    """title is shown with citations. Empty where it has none."""
+    source: _builtins.str
+    """source says where the document came from. Empty means unknown."""
+    chunk_count: _builtins.int
+    """chunk_count counts its passages."""
+    @_builtins.property
+    def metadata(self) -> _struct_pb2.Struct:
+        """metadata holds what searches can filter by."""
+
+    def __init__(
+        self,
+        *,
+        document_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        source: _builtins.str = ...,
+        metadata: _struct_pb2.Struct | None = ...,
+        chunk_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "document_id", b"document_id", "metadata", b"metadata", "source", b"source", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DocumentDescription: _TypeAlias = DocumentDescription  # noqa: Y015

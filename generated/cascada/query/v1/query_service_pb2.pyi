@@ -361,6 +361,9 @@ class Hit(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
     SECTION_FIELD_NUMBER: _builtins.int
+    DOCUMENT_START_FIELD_NUMBER: _builtins.int
+    DOCUMENT_END_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
     chunk_id: _builtins.str
     """chunk_id identifies the passage inside its collection."""
     document_id: _builtins.str
@@ -377,6 +380,12 @@ class Hit(_message.Message):
     """title is the document's title."""
     section: _builtins.str
     """section is the heading path inside the document."""
+    document_start: _builtins.int
+    """document_start is where the passage begins in the document's text, in code points from 0."""
+    document_end: _builtins.int
+    """document_end is the place behind the passage's last character, in code points."""
+    position: _builtins.int
+    """position is the passage's place in its document, from 0."""
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
         """metadata is the document's."""
@@ -393,10 +402,13 @@ class Hit(_message.Message):
         metadata: _struct_pb2.Struct | None = ...,
         title: _builtins.str = ...,
         section: _builtins.str = ...,
+        document_start: _builtins.int = ...,
+        document_end: _builtins.int = ...,
+        position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_dense_score", b"_dense_score", "dense_score", b"dense_score", "metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_score", b"_dense_score", "chunk_id", b"chunk_id", "collection", b"collection", "dense_score", b"dense_score", "document_id", b"document_id", "metadata", b"metadata", "score", b"score", "section", b"section", "text", b"text", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_score", b"_dense_score", "chunk_id", b"chunk_id", "collection", b"collection", "dense_score", b"dense_score", "document_end", b"document_end", "document_id", b"document_id", "document_start", b"document_start", "metadata", b"metadata", "position", b"position", "score", b"score", "section", b"section", "text", b"text", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__dense_score: _TypeAlias = _typing.Literal["dense_score"]  # noqa: Y015
     _WhichOneofArgType__dense_score: _TypeAlias = _typing.Literal["_dense_score", b"_dense_score"]  # noqa: Y015
@@ -688,6 +700,218 @@ class DeleteCollectionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteCollectionResponse: _TypeAlias = DeleteCollectionResponse  # noqa: Y015
+
+@_typing.final
+class ListDocumentsRequest(_message.Message):
+    """ListDocumentsRequest asks for a page of a collection's documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """collection is the collection's name."""
+    page_size: _builtins.int
+    """page_size is the most documents to return, 1 to 1000. 0 means 100."""
+    page_token: _builtins.str
+    """page_token is next_page_token of the page before. Empty asks for the first page."""
+    @_builtins.property
+    def context(self) -> _request_context_pb2.RequestContext:
+        """context says on whose behalf the request runs."""
+
+    def __init__(
+        self,
+        *,
+        context: _request_context_pb2.RequestContext | None = ...,
+        collection: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "context", b"context", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDocumentsRequest: _TypeAlias = ListDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class ListDocumentsResponse(_message.Message):
+    """ListDocumentsResponse is a page of documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token asks for the next page. Empty on the last page."""
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedCompositeFieldContainer[_document_pb2.DocumentDescription]:
+        """documents are ordered by id."""
+
+    def __init__(
+        self,
+        *,
+        documents: _abc.Iterable[_document_pb2.DocumentDescription] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDocumentsResponse: _TypeAlias = ListDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class ReindexCollectionRequest(_message.Message):
+    """ReindexCollectionRequest names a collection and the embedding that it is to have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    MODEL_CONFIGURATION_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """collection is the collection's name."""
+    @_builtins.property
+    def context(self) -> _request_context_pb2.RequestContext:
+        """context says on whose behalf the request runs."""
+
+    @_builtins.property
+    def model_configuration(self) -> _model_configuration_pb2.ModelConfiguration:
+        """model_configuration is the configuration by which to embed; it has to set an embedding field."""
+
+    @_builtins.property
+    def provenance(self) -> _provenance_pb2.Provenance:
+        """provenance says where the fields came from, for calls from another service."""
+
+    def __init__(
+        self,
+        *,
+        context: _request_context_pb2.RequestContext | None = ...,
+        collection: _builtins.str = ...,
+        model_configuration: _model_configuration_pb2.ModelConfiguration | None = ...,
+        provenance: _provenance_pb2.Provenance | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "model_configuration", b"model_configuration", "provenance", b"provenance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "context", b"context", "model_configuration", b"model_configuration", "provenance", b"provenance"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReindexCollectionRequest: _TypeAlias = ReindexCollectionRequest  # noqa: Y015
+
+@_typing.final
+class ReindexCollectionResponse(_message.Message):
+    """ReindexCollectionResponse is progress, and in the last message the summary."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> Global___ReindexProgress:
+        """progress is how far it got."""
+
+    @_builtins.property
+    def summary(self) -> Global___ReindexSummary:
+        """summary says that the new space is in force."""
+
+    def __init__(
+        self,
+        *,
+        progress: Global___ReindexProgress | None = ...,
+        summary: Global___ReindexSummary | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "progress", b"progress", "summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["part", b"part", "progress", b"progress", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["progress", "summary"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___ReindexCollectionResponse: _TypeAlias = ReindexCollectionResponse  # noqa: Y015
+
+@_typing.final
+class ReindexProgress(_message.Message):
+    """ReindexProgress is how far a reindexing got."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    TOTAL_DOCUMENTS_FIELD_NUMBER: _builtins.int
+    documents: _builtins.int
+    """documents counts those that are in the new space."""
+    total_documents: _builtins.int
+    """total_documents counts those of the collection."""
+    def __init__(
+        self,
+        *,
+        documents: _builtins.int = ...,
+        total_documents: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents", b"documents", "total_documents", b"total_documents"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReindexProgress: _TypeAlias = ReindexProgress  # noqa: Y015
+
+@_typing.final
+class ReindexSummary(_message.Message):
+    """ReindexSummary ends a reindexing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    PREVIOUS_SPACE_FIELD_NUMBER: _builtins.int
+    EMBEDDING_SPACE_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_TRACE_FIELD_NUMBER: _builtins.int
+    documents: _builtins.int
+    """documents counts those that were embedded by this run."""
+    chunks: _builtins.int
+    """chunks counts the passages that were embedded by this run."""
+    @_builtins.property
+    def previous_space(self) -> _embedding_space_pb2.EmbeddingSpace:
+        """previous_space is what the collection was pinned to before."""
+
+    @_builtins.property
+    def embedding_space(self) -> _embedding_space_pb2.EmbeddingSpace:
+        """embedding_space is what it is pinned to now."""
+
+    @_builtins.property
+    def usage(self) -> _usage_pb2.Usage:
+        """usage is what the embedding provider counted."""
+
+    @_builtins.property
+    def configuration_trace(self) -> _configuration_trace_pb2.ConfigurationTrace:
+        """configuration_trace says which configuration embedded the passages."""
+
+    def __init__(
+        self,
+        *,
+        documents: _builtins.int = ...,
+        chunks: _builtins.int = ...,
+        previous_space: _embedding_space_pb2.EmbeddingSpace | None = ...,
+        embedding_space: _embedding_space_pb2.EmbeddingSpace | None = ...,
+        usage: _usage_pb2.Usage | None = ...,
+        configuration_trace: _configuration_trace_pb2.ConfigurationTrace | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["configuration_trace", b"configuration_trace", "embedding_space", b"embedding_space", "previous_space", b"previous_space", "usage", b"usage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "configuration_trace", b"configuration_trace", "documents", b"documents", "embedding_space", b"embedding_space", "previous_space", b"previous_space", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReindexSummary: _TypeAlias = ReindexSummary  # noqa: Y015
 
 @_typing.final
 class Collection(_message.Message):

@@ -75,6 +75,16 @@ class QueryServiceStub:
                 request_serializer=cascada_dot_query_dot_v1_dot_query__service__pb2.DeleteCollectionRequest.SerializeToString,
                 response_deserializer=cascada_dot_query_dot_v1_dot_query__service__pb2.DeleteCollectionResponse.FromString,
                 _registered_method=True)
+        self.ListDocuments = channel.unary_unary(
+                '/cascada.query.v1.QueryService/ListDocuments',
+                request_serializer=cascada_dot_query_dot_v1_dot_query__service__pb2.ListDocumentsRequest.SerializeToString,
+                response_deserializer=cascada_dot_query_dot_v1_dot_query__service__pb2.ListDocumentsResponse.FromString,
+                _registered_method=True)
+        self.ReindexCollection = channel.unary_stream(
+                '/cascada.query.v1.QueryService/ReindexCollection',
+                request_serializer=cascada_dot_query_dot_v1_dot_query__service__pb2.ReindexCollectionRequest.SerializeToString,
+                response_deserializer=cascada_dot_query_dot_v1_dot_query__service__pb2.ReindexCollectionResponse.FromString,
+                _registered_method=True)
 
 
 class QueryServiceServicer:
@@ -138,6 +148,21 @@ class QueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDocuments(self, request, context):
+        """ListDocuments lists the documents of a collection by id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReindexCollection(self, request, context):
+        """ReindexCollection embeds a collection's passages anew in another embedding space, beside the old one,
+        which serves until the new one takes its place at once. A run that broke off is continued by the next.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -180,6 +205,16 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.DeleteCollection,
                     request_deserializer=cascada_dot_query_dot_v1_dot_query__service__pb2.DeleteCollectionRequest.FromString,
                     response_serializer=cascada_dot_query_dot_v1_dot_query__service__pb2.DeleteCollectionResponse.SerializeToString,
+            ),
+            'ListDocuments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDocuments,
+                    request_deserializer=cascada_dot_query_dot_v1_dot_query__service__pb2.ListDocumentsRequest.FromString,
+                    response_serializer=cascada_dot_query_dot_v1_dot_query__service__pb2.ListDocumentsResponse.SerializeToString,
+            ),
+            'ReindexCollection': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReindexCollection,
+                    request_deserializer=cascada_dot_query_dot_v1_dot_query__service__pb2.ReindexCollectionRequest.FromString,
+                    response_serializer=cascada_dot_query_dot_v1_dot_query__service__pb2.ReindexCollectionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -399,6 +434,60 @@ class QueryService:
             '/cascada.query.v1.QueryService/DeleteCollection',
             cascada_dot_query_dot_v1_dot_query__service__pb2.DeleteCollectionRequest.SerializeToString,
             cascada_dot_query_dot_v1_dot_query__service__pb2.DeleteCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDocuments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cascada.query.v1.QueryService/ListDocuments',
+            cascada_dot_query_dot_v1_dot_query__service__pb2.ListDocumentsRequest.SerializeToString,
+            cascada_dot_query_dot_v1_dot_query__service__pb2.ListDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReindexCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/cascada.query.v1.QueryService/ReindexCollection',
+            cascada_dot_query_dot_v1_dot_query__service__pb2.ReindexCollectionRequest.SerializeToString,
+            cascada_dot_query_dot_v1_dot_query__service__pb2.ReindexCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

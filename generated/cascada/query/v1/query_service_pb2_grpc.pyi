@@ -34,6 +34,12 @@ class QueryServiceStub:
     """GetCollection describes one collection."""
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_query_service_pb2.DeleteCollectionRequest, _query_service_pb2.DeleteCollectionResponse]
     """DeleteCollection removes a collection with all its documents."""
+    ListDocuments: _aio.UnaryUnaryMultiCallable[_query_service_pb2.ListDocumentsRequest, _query_service_pb2.ListDocumentsResponse]
+    """ListDocuments lists the documents of a collection by id."""
+    ReindexCollection: _aio.UnaryStreamMultiCallable[_query_service_pb2.ReindexCollectionRequest, _query_service_pb2.ReindexCollectionResponse]
+    """ReindexCollection embeds a collection's passages anew in another embedding space, beside the old one,
+    which serves until the new one takes its place at once. A run that broke off is continued by the next.
+    """
 
 class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
     """QueryService answers questions from a tenant's documents and keeps those documents."""
@@ -103,5 +109,23 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_query_service_pb2.DeleteCollectionRequest, _abc.Awaitable[_query_service_pb2.DeleteCollectionResponse]],
     ) -> _abc.Awaitable[_query_service_pb2.DeleteCollectionResponse]:
         """DeleteCollection removes a collection with all its documents."""
+
+    @_abc_1.abstractmethod
+    def ListDocuments(
+        self,
+        request: _query_service_pb2.ListDocumentsRequest,
+        context: _aio.ServicerContext[_query_service_pb2.ListDocumentsRequest, _abc.Awaitable[_query_service_pb2.ListDocumentsResponse]],
+    ) -> _abc.Awaitable[_query_service_pb2.ListDocumentsResponse]:
+        """ListDocuments lists the documents of a collection by id."""
+
+    @_abc_1.abstractmethod
+    def ReindexCollection(
+        self,
+        request: _query_service_pb2.ReindexCollectionRequest,
+        context: _aio.ServicerContext[_query_service_pb2.ReindexCollectionRequest, _abc.AsyncIterator[_query_service_pb2.ReindexCollectionResponse]],
+    ) -> _abc.AsyncIterator[_query_service_pb2.ReindexCollectionResponse]:
+        """ReindexCollection embeds a collection's passages anew in another embedding space, beside the old one,
+        which serves until the new one takes its place at once. A run that broke off is continued by the next.
+        """
 
 def add_QueryServiceServicer_to_server(servicer: QueryServiceServicer, server: _aio.Server) -> None: ...
