@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-MEASUREMENTS = ("cold_start", "cancel", "pool")
+MEASUREMENTS = ("cold_start", "cancel", "pool", "evaluation")
 """The modules of this folder, each with a `main`."""
 
 

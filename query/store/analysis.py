@@ -11,6 +11,8 @@ from functools import lru_cache
 import regex
 import Stemmer
 
+from query.store.function_words import FUNCTION_WORDS
+
 MAX_TERM_LENGTH = 128
 
 _WORD = regex.compile(r"[\p{L}\p{N}\p{Co}][\p{L}\p{N}\p{M}\p{Co}]*")
@@ -21,6 +23,16 @@ _UNSPACED = regex.compile(
 # scripts of India are other words stay.
 _ACCENTS = dict.fromkeys(range(0x300, 0x370))
 _CACHED_WORDS = 100_000
+
+
+def query_terms(text: str) -> list[str]:
+    """The terms to search for: those of `text` but for function words, each once, in order.
+
+    Function words match passages of the question's language, whatever they are about. A text that
+    has no other word is searched for as it is.
+    """
+    asked = dict.fromkeys(terms(text))
+    return [term for term in asked if term not in _FUNCTION_TERMS] or list(asked)
 
 
 def terms(text: str) -> list[str]:
@@ -60,3 +72,6 @@ def _stem(word: str) -> str:
     bare = unicodedata.normalize("NFD", spanish).translate(_ACCENTS)
     english: str = Stemmer.Stemmer("english", 0).stemWord(unicodedata.normalize("NFC", bare))
     return english
+
+
+_FUNCTION_TERMS = frozenset(term for word in FUNCTION_WORDS for term in terms(word))
