@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
@@ -40,13 +40,38 @@ class Settings(EnvironmentModel):
     fingerprint_key: SecretStr | None = None
     """Key of the fingerprints by which credentials are told apart; without it none are shown."""
     allow_insecure: bool = False
-    """Whether keys may travel over unencrypted connections that are not loopback."""
+    """Whether keys may travel over unencrypted connections that are not loopback, and a server may
+    listen beyond loopback without identity and TLS."""
+    tls_cert_file: Path | None = None
+    """Certificate of this process's servers, with what leads to its authority; makes them TLS."""
+    tls_key_file: Path | None = None
+    """Private key of that certificate."""
+    tls_client_ca_file: Path | None = None
+    """Authorities of client certificates; with it every client must show one."""
+    tls_ca_file: Path | None = None
+    """Authorities of the servers that are called, instead of the public ones; makes calls TLS."""
+    tls_client_cert_file: Path | None = None
+    """Certificate to show to the servers that are called; makes calls TLS."""
+    tls_client_key_file: Path | None = None
+    """Private key of that certificate."""
+    tls_server_name: str = ""
+    """Name that the certificates of called servers carry; empty takes the one in their target."""
+    service_token: SecretStr | None = None
+    """Token by which this service identifies itself to the next one."""
+    service_token_file: Path | None = None
+    """File of that token; read again when it changes."""
+    token: SecretStr | None = None
+    """Token by which the commands identify themselves."""
+    socket_dir: Path | None = None
+    """Folder in which each service also listens on a unix socket, such as query.sock."""
     local_chat_model_path: Path | None = None
     """A GGUF file to serve as the local chat model instead of the bundled one."""
     max_context_tokens: Annotated[int, Field(ge=512)] = 8000
     """The most tokens of a prompt to a provider, passages included, by estimate."""
     nothing_found_answer: str = "The documents hold nothing about this question."
     """The answer where retrieval finds no passage."""
+    provider_transport: Literal["lean", "sdk"] = "lean"
+    """What speaks to the providers: `lean`, a client of our own, or `sdk`, each provider's own."""
     log_level: str = Field(default="info", pattern="^(?i:debug|info|warning|error)$")
     """debug, info, warning or error."""
     grace_seconds: Annotated[float, Field(ge=0, le=600)] = 20.0

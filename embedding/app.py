@@ -16,7 +16,7 @@ from embedding.servicer import EmbeddingServicer
 from service_core.process import Process
 from service_core.readiness import serve_when_loaded
 from service_core.server import GrpcServer
-from service_core.upstream.clients import ClientPool
+from service_core.upstream.clients import ClientPool, Transport
 from service_core.upstream.monitor import UpstreamMonitor
 
 NAME = "cascada.embedding.v1.EmbeddingService"
@@ -24,7 +24,7 @@ NAME = "cascada.embedding.v1.EmbeddingService"
 
 async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
     """Start the embedding service; it says SERVING once its local model is loaded or has failed."""
-    clients = ClientPool()
+    clients = ClientPool(transport=Transport(process.settings.provider_transport))
     stack.push_async_callback(clients.aclose)
     upstream = UpstreamMonitor(SERVICE, process.metrics, clients)
     local = LocalEmbeddingProvider()

@@ -18,6 +18,7 @@ from query.providers.local_engine import LocalChatEngine
 from query.providers.mistral import MistralChat
 from query.providers.openai import OpenAIChat
 from query.providers.port import ChatProvider
+from query.reindexer import Reindexer
 from query.retriever import Retriever
 from query.service import QueryService
 from query.servicer import QueryServicer
@@ -27,7 +28,7 @@ from service_core.client import NextService
 from service_core.process import Process
 from service_core.readiness import serve_when_loaded
 from service_core.server import GrpcServer
-from service_core.upstream.clients import ClientPool
+from service_core.upstream.clients import ClientPool, Transport
 from service_core.upstream.monitor import UpstreamMonitor
 
 NAME = "cascada.query.v1.QueryService"
@@ -42,7 +43,7 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
     embeddings = EmbeddingClient(
         channel, NextService("embedding", target, allow_insecure=settings.allow_insecure)
     )
-    clients = ClientPool()
+    clients = ClientPool(transport=Transport(settings.provider_transport))
     stack.push_async_callback(clients.aclose)
     upstream = UpstreamMonitor(SERVICE, process.metrics, clients)
     engine = LocalChatEngine(settings.local_chat_model_path)
@@ -71,6 +72,7 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
         QueryServicer(
             service,
             Indexer(process.snapshots, store, embeddings, attach_credentials=attach),
+            Reindexer(process.snapshots, store, embeddings, attach_credentials=attach),
             Catalog(store),
             process.peers,
             process.tracer,

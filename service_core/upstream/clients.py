@@ -1,8 +1,8 @@
-"""Shares one HTTP pool and SDK client per (provider, base URL); the key comes with each call.
+"""Shares one HTTP pool and client per (provider, base URL); the key comes with each call.
 
-A client is made at its first use, its SDK imported in a thread. It is closed only when nobody
-holds it: eviction and shutdown wait for the last lease. Idle clients are looked for whenever a
-lease begins or ends, so no task of its own is needed.
+A client is made at its first use, what it is made of imported in a thread. It is closed only when
+nobody holds it: eviction and shutdown wait for the last lease. Idle clients are looked for whenever
+a lease begins or ends, so no task of its own is needed.
 """
 
 import asyncio
@@ -13,10 +13,22 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, Protocol
 
 from config_core.connection import Connection
 from config_core.model_configuration import ModelProvider
+
+
+class Transport(StrEnum):
+    """What speaks to the providers: our own client over aiohttp, or each provider's SDK."""
+
+    LEAN = "lean"
+    SDK = "sdk"
+
+
+LEAN_MODULE = "service_core.upstream.clients_lean"
+"""Where the one client for all protocols is; its `make` takes the protocol first."""
 
 SDK_MODULES: Mapping[ModelProvider, str] = {
     ModelProvider.OPENAI: "service_core.upstream.clients_openai",
@@ -96,6 +108,7 @@ class ClientPool:
     def __init__(
         self,
         *,
+        transport: Transport = Transport.LEAN,
         max_clients: int = 64,
         idle_seconds: float = 300.0,
         proxy: str | None = None,
@@ -105,6 +118,8 @@ class ClientPool:
 
         `proxy` is the URL that every call goes through; the environment's proxies are not read.
         """
+        self._transport = transport
+        self._makers: dict[ModelProvider, Callable[[str, str | None], SharedClient]] = {}
         self._max_clients = max_clients
         self._idle_seconds = idle_seconds
         self._proxy = proxy
@@ -125,15 +140,13 @@ class ClientPool:
     @asynccontextmanager
     async def lease(self, connection: Connection) -> AsyncIterator[SharedClient]:
         """Hold the client of the connection's provider and base URL; RuntimeError once closed."""
-        name = SDK_MODULES[connection.protocol]
-        module = await asyncio.to_thread(importlib.import_module, name)
+        make = self._makers.get(connection.protocol) or await self._import(connection.protocol)
         if self._closed:
             raise RuntimeError("The pool of provider clients is closed.")
         place = (connection.protocol, connection.base_url)
         entry = self._entries.pop(place, None)
         if entry is None:
-            client: SharedClient = module.make(connection.base_url, self._proxy)
-            entry = _Entry(client, self._clock())
+            entry = _Entry(make(connection.base_url, self._proxy), self._clock())
             self._made += 1
         self._entries[place] = entry  # the last is the one that was used last
         entry.leases += 1
@@ -155,6 +168,14 @@ class ClientPool:
         """Close every client that is free; the others close with their last lease."""
         self._closed = True
         await self._retire(list(self._entries))
+
+    async def _import(self, protocol: ModelProvider) -> Callable[[str, str | None], SharedClient]:
+        lean = self._transport is Transport.LEAN
+        name = LEAN_MODULE if lean else SDK_MODULES[protocol]
+        module = await asyncio.to_thread(importlib.import_module, name)
+        make: Callable[[str, str | None], SharedClient]
+        make = partial(module.make, protocol) if lean else module.make
+        return self._makers.setdefault(protocol, make)
 
     async def _evict(self) -> None:
         long_ago = self._clock() - self._idle_seconds

@@ -21,7 +21,7 @@ NO_KEY = "none"
 
 
 @cache
-def _trust() -> ssl.SSLContext:
+def trust() -> ssl.SSLContext:
     """The system's certificates; reading them takes 20 ms, so once for all pools."""
     return ssl.create_default_context()
 
@@ -32,7 +32,7 @@ def pool_arguments(proxy: str | None) -> dict[str, Any]:
         "proxy": proxy,
         "trust_env": False,
         "follow_redirects": False,
-        "verify": _trust(),
+        "verify": trust(),
         "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     }
 

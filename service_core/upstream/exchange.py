@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
 
+import msgspec
+
 from config_core.connection import Connection
 from config_core.errors import CredentialMissingError
 from service_core.upstream.clients import ClientPool, HttpResponse, Operation
@@ -184,10 +186,17 @@ def _with_usable_model(connection: Connection, data: dict[str, Any]) -> dict[str
 
 def _decoded(body: bytes) -> dict[str, Any] | None:
     try:
-        data = json.loads(body)
+        data = _json(body)
     except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return json.loads(body)  # knows NaN, lone surrogates and byte order marks besides
 
 
 def _media_type(response: HttpResponse) -> str:

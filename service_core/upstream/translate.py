@@ -27,6 +27,14 @@ from service_core.upstream.translate_detail import Detail, detail_of, read_detai
 
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "mistral-correlation-id", "x-kong-request-id")
 _GROQ_CAPACITY_EXCEEDED = 498
+_NOT_REACHED = frozenset(
+    {"ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol"}  # httpx
+    | {"ClientConnectorError", "ConnectionTimeoutError", "ClientProxyConnectionError"}  # aiohttp
+)
+_BROKEN_OFF = frozenset(
+    {"TransportError", "APIConnectionError", "StreamError"}
+    | {"ClientConnectionError", "ClientPayloadError", "ClientResponseError"}
+)
 _CREDENTIAL = frozenset({401, 402, 403})
 _TRANSIENT = frozenset({408, 409})
 _TOO_LONG = frozenset({400, 413, 422})
@@ -71,9 +79,9 @@ def from_exception(connection: Connection, error: Exception, request_id: str = "
         return UpstreamRejectedError(
             connection.provider, f"{name} was not asked: its SDK does not take this request."
         )
-    if names & {"ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol"}:
+    if names & _NOT_REACHED:
         what = f"{name} could not be reached: no connection could be made."
-    elif names & {"TransportError", "APIConnectionError", "StreamError"}:
+    elif names & _BROKEN_OFF:
         what = f"The connection to {name} broke before the answer was whole."
     else:
         what = f"The answer of {name} could not be read ({type(error).__name__})."

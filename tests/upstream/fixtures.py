@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service_core.upstream.clients import ClientPool
+from service_core.upstream.clients import ClientPool, Transport
 from tests.upstream.server import UpstreamServer
 
 
@@ -15,10 +15,10 @@ async def upstream() -> AsyncIterator[UpstreamServer]:
         yield server
 
 
-@pytest.fixture
-async def clients() -> AsyncIterator[ClientPool]:
+@pytest.fixture(params=Transport, ids=str)
+async def clients(request: pytest.FixtureRequest) -> AsyncIterator[ClientPool]:
     """Give a pool that is closed before the server, and must hold nothing by then."""
-    pool = ClientPool()
+    pool = ClientPool(transport=request.param)
     yield pool
     assert pool.stats.leases == 0, "a call left its client leased"
     await pool.aclose()

@@ -11,7 +11,7 @@ from embedding.providers.mistral import MistralEmbedding
 from embedding.providers.openai import OpenAIEmbedding
 from embedding.providers.port import EmbedCall, InputKind
 from embedding.providers.wire_embedding import WireEmbedding
-from service_core.upstream.clients import ClientPool
+from service_core.upstream.clients import ClientPool, Transport
 from service_core.upstream.errors import (
     ContextTooLongError,
     RateLimitedError,
@@ -195,3 +195,14 @@ async def test_leaving_a_call_closes_the_request_upstream(
     async with asyncio.timeout(2):
         await received.over.wait()
     assert received.left
+
+
+async def test_the_lean_client_sends_what_the_sdks_send(
+    upstream: UpstreamServer, provider: ModelProvider
+) -> None:
+    for transport in Transport:
+        pool = ClientPool(transport=transport)
+        await ADAPTERS[provider](pool).embed(_call(upstream, provider, 256))
+        await pool.aclose()
+    lean, sdk = upstream.requests
+    assert (lean.path, lean.key, lean.body) == (sdk.path, sdk.key, sdk.body)

@@ -34,7 +34,7 @@ class _Clock:
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "service_core.upstream.clients_openai.make", lambda *_: _Counted(), raising=True
+        "service_core.upstream.clients_lean.make", lambda *_: _Counted(), raising=True
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import httpx
 import httpx2
 import pytest
@@ -152,10 +153,20 @@ async def test_only_connecting_has_a_time_limit_here(
 
         monkeypatch.setattr(kind, "send", noted)
 
+    request = aiohttp.ClientSession._request
+
+    async def noted(self: aiohttp.ClientSession, *arguments: Any, **rest: Any) -> Any:
+        limits.append(rest.get("timeout", self.timeout))
+        return await request(self, *arguments, **rest)
+
     spy(httpx.AsyncClient)
     spy(httpx2.AsyncClient)
+    monkeypatch.setattr(aiohttp.ClientSession, "_request", noted)
     await _ask(clients, upstream.connection(provider), stream=stream)
-    assert limits == [{"connect": 10.0, "read": None, "write": None, "pool": None}]
+    assert limits in (
+        [{"connect": 10.0, "read": None, "write": None, "pool": None}],
+        [aiohttp.ClientTimeout(total=None, sock_connect=10.0)],
+    )
 
 
 @each_provider
