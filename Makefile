@@ -107,7 +107,7 @@ export WITH_HASHES
 
 lock: setup ## write requirements/*.lock anew
 	@$(COMPILE) --output-file requirements/build.lock requirements/build.in
-	@$(COMPILE) --extra dev --constraint requirements/build.lock \
+	@$(COMPILE) --all-extras --constraint requirements/build.lock \
 	  --output-file requirements/dev.lock pyproject.toml
 	@sed -i.old '/^#/d' requirements/dev.lock && rm requirements/dev.lock.old
 	@$(PUBLIC) $(PIP) install --dry-run --ignore-installed --no-deps --report - \
