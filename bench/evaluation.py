@@ -1,7 +1,7 @@
 """How often the right passage is among the first: the sample documents, and questions over them.
 
-`make eval` runs it. The questions stand in docs/samples/evaluation.json, each with the passages that
-answer it: a document, and words that the passage holds. Many ask in another language than the
+`make eval` runs it. The questions stand in docs/samples/evaluation.json, each with the passages
+that answer it: a document, and words that the passage holds. Many ask in another language than the
 document's, or in other words.
 """
 

@@ -1,0 +1,1 @@
+"""What a request costs: CPU of whole process trees, throughput, latency and memory."""
