@@ -80,7 +80,7 @@ async def _serve(folder: Path, port: int, behind: str) -> None:
             query, stream = _relay(behind)
         else:
             query, stream = _post(folder, session, behind)
-        methods = {
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Query": grpc.unary_unary_rpc_method_handler(
                 query, pb.QueryRequest.FromString, pb.QueryResponse.SerializeToString
             ),
