@@ -1,4 +1,4 @@
-"""TensorZero's embedded gateway and Haystack's pipeline: libraries, measured in their own process."""
+"""TensorZero's embedded gateway and Haystack's pipeline: each in a process of its own."""
 
 import asyncio
 import json

@@ -23,9 +23,7 @@ from measuring import report
 CHUNKS = 1000
 DIMENSIONS = 384
 QUESTION = "Which river flows through the town?"
-TEMPLATE = (
-    "Answer from: {% for d in documents %}{{ d.content }} {% endfor %} Question: {{question}}"
-)
+TEMPLATE = "From {% for d in documents %}{{ d.content }} {% endfor %} answer: {{question}}"
 
 
 async def main(_: str, port: str, count: str, at_once: str) -> None:

@@ -20,15 +20,19 @@ async def report(request: Request, count: int, at_once: int) -> None:
     latencies = await _make(request, count, at_once)
     seconds, cpu = time.perf_counter() - began, _cpu() - before
     cuts = quantiles(latencies, n=100)
-    pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
     figures = {
         "cpu_milliseconds": cpu * 1000 / count,
         "requests_per_second": count / seconds,
         "p50_milliseconds": cuts[49] * 1000,
         "p99_milliseconds": cuts[98] * 1000,
-        "resident_megabytes": pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
+        "resident_megabytes": _resident_bytes() / 2**20,
     }
     sys.stdout.write(f"\n{json.dumps(figures)}\n")
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _cpu() -> float:

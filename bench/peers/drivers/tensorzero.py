@@ -1,4 +1,7 @@
-"""Chats through TensorZero's embedded gateway. Arguments: folder, provider's port, count, at once."""
+"""Chats through TensorZero's embedded gateway.
+
+Arguments: a folder, the provider's port, how many requests, how many at once.
+"""
 
 import asyncio
 import os
