@@ -17,7 +17,7 @@ STAMP := $(VENV)/.holds-$(shell { pwd; cat $(LOCKS) pyproject.toml; } | cksum | 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-full check bench eval generate proto-image lock clean
+.PHONY: help setup demo test test-full check bench bench-quick eval generate proto-image lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -75,6 +75,9 @@ check: setup ## lint, format, types, protos, and whether generated/ and docs/ ar
 
 bench: setup ## measure, and print tables; ARGS names some of the measurements
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-quick: setup ## what a request costs beside bare gRPC and HTTP, and beside the run before
+	@$(BIN)/python -m bench quick
 
 eval: setup ## how often search finds the right passage of the sample documents
 	@$(BIN)/python -m bench evaluation

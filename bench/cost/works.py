@@ -10,6 +10,9 @@ import grpc
 from cascada.agent_execution.v1 import agent_execution_service_pb2 as agent_pb
 from cascada.agent_execution.v1.agent_execution_service_pb2_grpc import AgentExecutionServiceStub
 from cascada.common.v1 import retrieval_pb2
+from cascada.common.v1.request_context_pb2 import RequestContext
+from cascada.config.v1.model_configuration_pb2 import ModelConfiguration
+from cascada.config.v1.model_provider_pb2 import MODEL_PROVIDER_OPENAI
 from cascada.query.v1 import query_service_pb2 as pb
 from cascada.query.v1.query_service_pb2_grpc import QueryServiceStub
 
@@ -95,6 +98,35 @@ async def query_alone(folder: Path, provider: int) -> AsyncIterator[Prepared]:
         grpc.aio.insecure_channel(ours.target("query")) as channel,
     ):
         yield Prepared(_query(QueryServiceStub(channel), stream=False), ours.cost_of("query"))
+
+
+@asynccontextmanager
+async def query_of_tenants(folder: Path, provider: int, tenants: int) -> AsyncIterator[Prepared]:
+    """Chat through the query service, for another tenant with its own key at each request."""
+    async with (
+        services(folder, provider, ("query",)) as ours,
+        grpc.aio.insecure_channel(ours.target("query")) as channel,
+    ):
+        stub = QueryServiceStub(channel)
+        requests = [_of_tenant(number) for number in range(tenants)]
+
+        async def ask(number: int) -> object:
+            return await stub.Query(requests[number % tenants], timeout=_CALL_SECONDS)
+
+        yield Prepared(ask, ours.cost_of("query"))
+
+
+def _of_tenant(number: int) -> pb.QueryRequest:
+    return pb.QueryRequest(
+        message=QUESTION,
+        context=RequestContext(tenant_id=f"tenant-{number:05}"),
+        model_configuration=ModelConfiguration(
+            chat_provider=MODEL_PROVIDER_OPENAI,
+            chat_model=f"model-{number:05}",
+            chat_api_key=f"sk-bench-{number:05}-0123456789",
+            temperature=0.5,
+        ),
+    )
 
 
 @asynccontextmanager

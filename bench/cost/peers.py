@@ -1,0 +1,97 @@
+"""Cascada, the floors and the peers in one go: writes bench/RESULTS.md and its plots."""
+
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvloop
+
+from bench.cost import plan, report, works
+from bench.cost.figures import Figures
+from bench.cost.report import Ratio
+from bench.peers import environments, gateways
+from bench.peers.embedded import drive
+
+CONCURRENCIES = (1, 32)
+RESULTS = Path(__file__).resolve().parents[1] / "RESULTS.md"
+PLOTS = RESULTS.parent / "plots"
+
+_PEER_WHOLE = 600
+_PEER_STREAMED = 60
+
+
+def main() -> None:
+    """Measure everything, print it and write the results."""
+    figures = uvloop.run(_measured())
+    parts = [_HEAD.format(date=datetime.now(UTC).date(), machine=_machine())]
+    PLOTS.mkdir(exist_ok=True)
+    for at_once, each in figures.items():
+        ratios = [*plan.ratios(each), *_peer_ratios(each)]
+        title = f"{at_once} at once"
+        report.show(title, each, ratios)
+        parts += [f"## {title}\n", report.markdown(each), report.ratio_table(ratios)]
+        for stream in (False, True):
+            chosen = {n: f.cpu_milliseconds for n, f in each.items() if ("stream" in n) is stream}
+            name = f"cpu-{at_once}{'-stream' if stream else ''}.svg"
+            label = f"CPU milliseconds a {'stream' if stream else 'request'}, {title}"
+            (PLOTS / name).write_text(report.bars(label, chosen), "utf-8")
+            parts.append(f"![{label}](plots/{name})\n")
+    RESULTS.write_text("\n".join(parts), "utf-8")
+
+
+_HEAD = """# What a request costs
+
+Written by `make bench ARGS=peers` on {date}: {machine}. Everything ran side by side in one go,
+against one canned provider on the same machine. CPU is user and system time of the whole process
+trees that serve a request, without the client and the provider; for TensorZero's embedded gateway
+and for Haystack, which are libraries, it is that of the process that calls them. CPU a request is
+the figure that holds on a noisy machine; throughput and latency depend on what else it does.
+"""
+
+
+def _machine() -> str:
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+
+
+async def _measured() -> dict[int, dict[str, Figures]]:
+    await environments.prepare()
+    measured: dict[int, dict[str, Figures]] = {}
+    for at_once in CONCURRENCIES:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            async with works.upstream() as provider:
+                await works.record(folder, provider)
+                planned = [*plan.floors(folder, provider), *plan.ours(folder, provider)]
+                planned += _peers(folder, provider)
+                figures = await plan.run(planned, at_once)
+                for library, title in (("tensorzero", "TensorZero"), ("haystack", "Haystack")):
+                    figures[f"{title}, embedded"] = await drive(
+                        library, folder, provider, count=_PEER_WHOLE, at_once=at_once
+                    )
+                measured[at_once] = figures
+    return measured
+
+
+def _peers(folder: Path, provider: int) -> list[plan.Planned]:
+    litellm, portkey = gateways.litellm, gateways.portkey
+    return [
+        plan.Planned("LiteLLM", _PEER_WHOLE, lambda: litellm(folder, provider)),
+        plan.Planned(
+            "LiteLLM, stream", _PEER_STREAMED, lambda: litellm(folder, provider, stream=True)
+        ),
+        plan.Planned("Portkey", _PEER_WHOLE, lambda: portkey(folder, provider)),
+    ]
+
+
+def _peer_ratios(figures: Mapping[str, Figures]) -> list[Ratio]:
+    cpu = {name: each.cpu_milliseconds for name, each in figures.items()}
+    query = cpu["Cascada: query"]
+    return [
+        Ratio("query / LiteLLM", query / cpu["LiteLLM"], 1 / 15),
+        Ratio("query / Portkey", query / cpu["Portkey"], 2 / 3),
+        Ratio("query / TensorZero, embedded", query / cpu["TensorZero, embedded"], 2.0),
+        Ratio("cascade / Haystack", cpu["Cascada: cascade"] / cpu["Haystack, embedded"], 1 / 8),
+    ]
