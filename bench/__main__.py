@@ -10,6 +10,7 @@ MEASUREMENTS: Mapping[str, str] = {
     "pool": "bench.pool",
     "evaluation": "bench.evaluation",
     "peers": "bench.cost.peers",
+    "retrieval": "bench.retrieval",
 }
 """What `make bench` measures: the modules by name, each with a `main`."""
 QUICK = {"quick": "bench.cost.quick"}
