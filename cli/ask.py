@@ -14,6 +14,7 @@ from cli.client import Client, connect, deadline
 from cli.exits import CommandError, ExitCode
 from cli.messages import as_document
 from cli.output import Output
+from cli.retrieval import SearchOptions, retrieval
 from cli.running import run
 from cli.trace import show_trace
 
@@ -37,6 +38,9 @@ def ask(
     top_k: options.TopK = None,
     threshold: options.Threshold = None,
     mode: options.SearchMode = None,
+    mmr: options.Mmr = None,
+    neighbours: options.Neighbours = None,
+    rerank: options.Rerank = None,
     config_json: options.ConfigJson = None,
     tenant: options.Tenant = "",
     target: options.Target = None,
@@ -66,7 +70,15 @@ def ask(
             timeout=timeout,
             config_json=config_json,
         )
-        passages = requests.retrieval(collection, top_k, threshold, mode)
+        how = SearchOptions(
+            top_k=top_k,
+            threshold=threshold,
+            mode=mode,
+            mmr=mmr,
+            neighbours=neighbours,
+            rerank=rerank,
+        )
+        passages = retrieval(collection, how)
         request = requests.execution(question, tenant, chosen, passages, system)
         seconds = deadline(timeout)
         async with connect(SERVICE, target, output, carries_key=chosen.carries_key) as client:
@@ -147,8 +159,10 @@ def _show(response: pb.ExecuteResponse, output: Output, *, trace: bool) -> None:
         output.line("Passages", style="bold")
     for citation in response.citations:
         title = f" {citation.title} –" if citation.title else ""
+        named = citation.section not in ("", citation.title)
+        section = f", {citation.section}" if named else ""
         output.line(
-            f"[{citation.number}]{title} {citation.document_id} "
+            f"[{citation.number}]{title} {citation.document_id}{section} "
             f"({citation.collection}, score {citation.score:.3f})"
         )
     if trace:

@@ -7,7 +7,7 @@ Values are checked by the services alone, which name everything that is wrong.
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,15 +21,9 @@ from cascada.config.v1 import (
 
 from cli.configuration_json import parse
 from cli.exits import CommandError, ExitCode
-from cli.options import Mode
 
 _Configuration = model_configuration_pb2.ModelConfiguration
 
-_MODES: Mapping[Mode, retrieval_pb2.RetrievalMode.ValueType] = {
-    Mode.DENSE: retrieval_pb2.RETRIEVAL_MODE_DENSE,
-    Mode.FULL_TEXT: retrieval_pb2.RETRIEVAL_MODE_FULL_TEXT,
-    Mode.HYBRID: retrieval_pb2.RETRIEVAL_MODE_HYBRID,
-}
 _CONNECTION = re.compile(r"(?P<kind>chat|embedding)_(provider|endpoint|api_key|secret_ref|model)")
 
 
@@ -70,8 +64,12 @@ def models(
     embedding: ModelOptions = ModelOptions(),
     timeout: float | None = None,
     config_json: str | None = None,
+    preferring: bool = True,
 ) -> Models:
-    """The configuration part of a request; raises CommandError where options contradict."""
+    """The configuration part of a request; raises CommandError where options contradict.
+
+    Without `preferring`, for a request that takes no preferences, there are none.
+    """
     configuration = parse(_read(config_json)) if config_json is not None else _Configuration()
     own_connection = chat.endpoint is not None or chat.key is not None
     stated = _stated(
@@ -90,7 +88,7 @@ def models(
     )
     _refuse_twice(configuration, stated)
     _refuse_lone_keys(stated)
-    preferences = None if own_connection else _preferences(stated)
+    preferences = _preferences(stated) if preferring and not own_connection else None
     for name, value in stated.items():
         is_provider = name.endswith("_provider")
         _set(configuration, name, _provider(str(value)) if is_provider else value)
@@ -117,25 +115,6 @@ def key_of(option: str, variable: str | None, environ: Mapping[str, str]) -> str
 def context(tenant: str) -> request_context_pb2.RequestContext:
     """On whose behalf the request runs."""
     return request_context_pb2.RequestContext(tenant_id=tenant)
-
-
-def retrieval(
-    collections: Sequence[str], top_k: int | None, threshold: float | None, mode: Mode | None
-) -> retrieval_pb2.Retrieval | None:
-    """What to search; None without a collection."""
-    if not collections:
-        if (top_k, threshold, mode) != (None, None, None):
-            raise CommandError(
-                "--top-k, --threshold and --mode say how to search: name a --collection to search.",
-                ExitCode.USAGE,
-            )
-        return None
-    return retrieval_pb2.Retrieval(
-        collections=collections,
-        top_k=top_k,
-        similarity_threshold=threshold,
-        mode=_MODES[mode] if mode else retrieval_pb2.RETRIEVAL_MODE_UNSPECIFIED,
-    )
 
 
 def execution(

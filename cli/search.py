@@ -12,6 +12,7 @@ from cli.client import connect, deadline
 from cli.exits import CommandError, ExitCode
 from cli.messages import as_document
 from cli.output import Output
+from cli.retrieval import SearchOptions, retrieval
 from cli.running import run
 from cli.trace import show_trace
 
@@ -25,6 +26,13 @@ def search(
     top_k: options.TopK = None,
     threshold: options.Threshold = None,
     mode: options.SearchMode = None,
+    mmr: options.Mmr = None,
+    neighbours: options.Neighbours = None,
+    rerank: options.Rerank = None,
+    provider: options.Provider = None,
+    model: options.Model = None,
+    endpoint: options.Endpoint = None,
+    chat_api_key_env: options.ChatKeyVariable = None,
     embedding_provider: options.EmbeddingProvider = None,
     embedding_model: options.EmbeddingModel = None,
     embedding_endpoint: options.EmbeddingEndpoint = None,
@@ -37,14 +45,31 @@ def search(
     trace: Annotated[bool, typer.Option(help="Show which configuration ran, hop by hop.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Find passages in collections, without an answer. Needs no server, as ask."""
+    """Find passages in collections, without an answer. Needs no server, as ask.
+
+    The chat options say who orders the passages with --rerank.
+    """
     output = Output(as_json=as_json)
 
     async def work() -> ExitCode:
-        passages = requests.retrieval(collection, top_k, threshold, mode)
+        how = SearchOptions(
+            top_k=top_k,
+            threshold=threshold,
+            mode=mode,
+            mmr=mmr,
+            neighbours=neighbours,
+            rerank=rerank,
+        )
+        passages = retrieval(collection, how)
         if passages is None:
             raise CommandError("Name a --collection to search.", ExitCode.USAGE)
         chosen = requests.models(
+            chat=requests.ModelOptions(
+                provider=provider,
+                model=model,
+                endpoint=endpoint,
+                key=requests.key_of("--chat-api-key-env", chat_api_key_env, os.environ),
+            ),
             embedding=requests.ModelOptions(
                 provider=embedding_provider,
                 model=embedding_model,
@@ -54,6 +79,7 @@ def search(
             ),
             timeout=timeout,
             config_json=config_json,
+            preferring=False,
         )
         request = pb.SearchRequest(
             context=requests.context(tenant),

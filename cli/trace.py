@@ -31,7 +31,9 @@ def show_trace(output: Output, trace: configuration_trace_pb2.ConfigurationTrace
         parts = (hop.service, operation_name(hop.operation), model, _seconds(hop.duration))
         title = " · ".join(part for part in parts if part)
         if hop.collections:
-            title += f" · for {', '.join(hop.collections)}"
+            chats = hop.operation == effective_configuration_pb2.OPERATION_CHAT
+            what = "orders passages of" if chats else "for"
+            title += f" · {what} {', '.join(hop.collections)}"
         show_effective(output, hop.effective, title)
         for sentence in attempts(hop):
             output.line(sentence)

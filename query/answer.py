@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from query.citations import Citation
 from query.providers.model import FinishReason, TextDelta, ToolCall, ToolCallDelta
-from query.retrieval import Found
 from service_core.retry import Restarted
 from service_core.trace import Hop
 from service_core.usage import Usage
@@ -11,10 +11,10 @@ from service_core.usage import Usage
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer; `citations` are the passages that it was given from, in prompt order."""
+    """A whole answer; `citations` has the passages that it was given from, in prompt order."""
 
     text: str
-    citations: tuple[Found, ...]
+    citations: tuple[Citation, ...]
     tool_calls: tuple[ToolCall, ...]
     finish_reason: FinishReason
     usage: Usage

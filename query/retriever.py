@@ -1,71 +1,51 @@
-"""Retrieves: which space each collection lives in, the query's vector in each, and the search."""
+"""Retrieves: the query's vector in each space, the search, and the choice among what it finds."""
 
-import time
+import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
-from config_core.effective import EffectiveConfiguration
-from config_core.errors import (
-    CascadaError,
-    CollectionNotFoundError,
-    EmbeddingSpaceMismatchError,
-    Reason,
-    RemoteError,
-)
-from config_core.forward import forward
-from config_core.resolve import Resolution, error_of
+from config_core.errors import CascadaError, EmbeddingSpaceMismatchError
 from config_core.snapshot import Snapshot
-from config_core.sources.collection import PinnedSpace
 from config_core.sources.request import Incoming
-from config_core.walk import COLLECTIONS_FIELD
-from query.embedding_client import Embedded, EmbeddingPort
+from query.diversity import diverse
+from query.embedding_spaces import EmbeddingSpaces, SearchedSpace, unembedded
 from query.errors import store_errors_for
-from query.name import SERVICE
-from query.retrieval import Found, Retrieval, Retrieved
+from query.folding import folded, merged
+from query.neighbours import widened
+from query.reranking import Reranking
+from query.retrieval import STORE_CALLS, Found, Retrieval, Retrieved
 from query.store import SearchMode, SearchQuery, Store
+from query.store.model import MAX_TOP_K
 from service_core.concurrency import gather_or_cancel
 from service_core.deadline import Deadline
 from service_core.request_context import RequestContext
-from service_core.trace import Hop, HopReport, required
+from service_core.trace import Hop
 
-_SPARE = 4
-"""How many times top_k is looked at where a threshold may drop some."""
-_RANK_CONSTANT = 60
+_DEEPER = 4
+"""How many times as many hits are asked for where too few were left once duplicates were folded."""
+_MOST_HITS = 4000
+"""How many hits of all collections together are looked at for that: they may carry vectors."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Space:
-    """One embedding space and the collections that live in it."""
+class _Search:
+    """One search on its way through."""
 
-    pinned: PinnedSpace
-    collections: tuple[str, ...]
-    effective: EffectiveConfiguration
+    query: str
+    retrieval: Retrieval
+    context: RequestContext
+    incoming: Incoming
+    snapshot: Snapshot
+    calls: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STORE_CALLS))
+    hops: list[Hop] = field(default_factory=list)
 
 
 class Retriever:
     """Finds passages over one store, through the embedding service."""
 
-    def __init__(
-        self, store: Store, embeddings: EmbeddingPort, *, attach_credentials: bool = False
-    ) -> None:
+    def __init__(self, store: Store, spaces: EmbeddingSpaces) -> None:
         self._store = store
-        self._embeddings = embeddings
-        self._attach_credentials = attach_credentials
-
-    async def pinned(
-        self, tenant: str, collections: Sequence[str]
-    ) -> list[tuple[PinnedSpace, tuple[str, ...]]]:
-        """The spaces of collections, each with those that share it; CollectionNotFoundError."""
-        async with store_errors_for():
-            found = await gather_or_cancel(
-                self._store.get_collection(tenant, name) for name in collections
-            )
-        groups: dict[PinnedSpace, list[str]] = {}
-        for name, collection in zip(collections, found, strict=True):
-            if collection is None:
-                raise CollectionNotFoundError(name)
-            groups.setdefault(PinnedSpace(collection.space, collection.endpoint), []).append(name)
-        return [(pinned, tuple(names)) for pinned, names in groups.items()]
+        self._spaces = spaces
 
     async def search(
         self,
@@ -75,151 +55,108 @@ class Retriever:
         incoming: Incoming,
         snapshot: Snapshot,
         budget: Deadline | float | None,
+        reranking: Reranking | None = None,
     ) -> Retrieved:
         """Search all collections.
 
         `budget` is the deadline of the request that the search is a part of; for a search by
-        itself what the caller's deadline leaves, in seconds, or `None` without one.
+        itself what the caller's deadline leaves, in seconds, or `None` without one. `reranking`
+        orders the candidates where the retrieval asks for it.
         """
-        spaces = []
-        for pinned, collections in await self.pinned(context.tenant_id, retrieval.collections):
-            resolution = snapshot.resolve("embedding", context.tenant_id, incoming, pinned)
-            if retrieval.needs_vector:
-                required(SERVICE, resolution).check_space(pinned.space, collections[0])
-            else:
-                _require_but_for_the_space(resolution)
-            spaces.append(_Space(pinned, collections, resolution.effective))
+        search = _Search(query, retrieval, context, incoming, snapshot)
+        searched = await self._spaces.searched(retrieval, context, incoming, snapshot)
         if isinstance(budget, Deadline):
             deadline = budget
         else:
-            limit = min(space.effective.timeout_seconds for space in spaces)
+            limit = min(space.effective.timeout_seconds for space in searched)
             deadline = Deadline.from_context(budget, limit)
-        hops: tuple[Hop, ...] = ()
         try:
             async with deadline.timeout():
-                vectors, hops = await self._embed(query, retrieval, spaces, context, deadline)
-                passages = await self._search(query, retrieval, context.tenant_id, vectors)
+                passages, spaces = await self._candidates(search, searched, deadline)
+                if reranking is not None:
+                    passages, hops = await reranking.order(query, passages, retrieval, deadline)
+                    search.hops.extend(hops)
+                chosen = await self._chosen(search, passages, spaces)
         except CascadaError as error:
-            error.hops = (*hops, *error.hops)
+            error.hops = (*search.hops, *error.hops)
             raise
-        return Retrieved(passages, hops)
+        return Retrieved(tuple(chosen), tuple(search.hops))
+
+    async def _candidates(
+        self, search: _Search, spaces: Sequence[SearchedSpace], deadline: Deadline
+    ) -> tuple[list[Found], Sequence[SearchedSpace]]:
+        """The passages to choose from, best first, and the spaces that they were found in."""
+        vectors = await self._embed(search, spaces, deadline)
+        try:
+            return await self._found(search, spaces, vectors), spaces
+        except EmbeddingSpaceMismatchError:
+            # A collection was embedded anew after its space was looked up: once more, from there.
+            spaces = await self._spaces.searched(
+                search.retrieval, search.context, search.incoming, search.snapshot
+            )
+        vectors = await self._embed(search, spaces, deadline)
+        return await self._found(search, spaces, vectors), spaces
 
     async def _embed(
-        self,
-        query: str,
-        retrieval: Retrieval,
-        spaces: Sequence[_Space],
-        context: RequestContext,
-        deadline: Deadline,
-    ) -> tuple[Mapping[str, bytes | None], tuple[Hop, ...]]:
-        """The query's vector for each collection, and the reports of the hops."""
-        if not retrieval.needs_vector:
-            reports = (
-                HopReport(SERVICE, space.effective, 0.0, collections=space.collections)
-                for space in spaces
-            )
-            return dict.fromkeys(retrieval.collections), tuple(reports)
-        embedded = await gather_or_cancel(
-            self._embed_in(query, space, context, deadline) for space in spaces
-        )
-        vectors: dict[str, bytes | None] = {}
-        hops: list[Hop] = []
-        for space, (answer, report) in zip(spaces, embedded, strict=True):
-            vectors.update(dict.fromkeys(space.collections, answer.vectors[0]))
-            hops += [report, *answer.hops]
-        return vectors, tuple(hops)
+        self, search: _Search, spaces: Sequence[SearchedSpace], deadline: Deadline
+    ) -> Mapping[str, bytes]:
+        """The query's vector for each collection; none where none is needed."""
+        if not search.retrieval.needs_vector:
+            search.hops.extend(unembedded(spaces))
+            return {}
+        vectors, hops = await self._spaces.embed(search.query, spaces, search.context, deadline)
+        search.hops.extend(hops)
+        return vectors
 
-    async def _embed_in(
-        self, query: str, space: _Space, context: RequestContext, deadline: Deadline
-    ) -> tuple[Embedded, HopReport]:
-        began = time.monotonic()
-
-        def report() -> HopReport:
-            return HopReport(
-                SERVICE,
-                space.effective,
-                time.monotonic() - began,
-                collections=space.collections,
-                space=space.pinned.space,
-            )
-
-        try:
-            answer = await self._embeddings.embed(
-                [query],
-                query=True,
-                forwarded=forward([space.effective], attach_credentials=self._attach_credentials),
-                context=context,
-                deadline=deadline,
-            )
-            if answer.space != space.pinned.space:
-                raise EmbeddingSpaceMismatchError(
-                    space.collections[0], space.pinned.space, answer.space
-                )
-        except CascadaError as error:
-            if error.code_reason is Reason.CONTEXT_TOO_LONG:
-                # The next service speaks of its texts; the caller sent a question.
-                hops = error.hops
-                error = RemoteError(
-                    Reason.CONTEXT_TOO_LONG,
-                    "The question is too long to be embedded for the search: shorten it, or search "
-                    "by full text.",
-                    metadata=error.metadata,
-                )
-                error.hops = hops
-            error.hops = (report(), *error.hops)
-            raise error from None
-        return answer, report()
-
-    async def _search(
-        self,
-        query: str,
-        retrieval: Retrieval,
-        tenant: str,
-        vectors: Mapping[str, bytes | None],
-    ) -> tuple[Found, ...]:
-        threshold = retrieval.similarity_threshold
-        wanted = retrieval.top_k if threshold is None else retrieval.top_k * _SPARE
+    async def _found(
+        self, search: _Search, spaces: Sequence[SearchedSpace], vectors: Mapping[str, bytes]
+    ) -> list[Found]:
+        """The best candidates, duplicates folded; EmbeddingSpaceMismatchError from the store."""
+        retrieval = search.retrieval
+        space_of = {name: space.pinned.space for space in spaces for name in space.collections}
+        asked = retrieval.candidates
+        most = min(MAX_TOP_K, max(asked, _MOST_HITS // len(retrieval.collections)))
 
         async def search_one(collection: str) -> list[Found]:
-            async with store_errors_for(collection):
-                hits = await self._store.search(
-                    tenant,
-                    collection,
-                    SearchQuery(
-                        mode=retrieval.mode,
-                        top_k=wanted,
-                        vector=vectors[collection],
-                        text=None if retrieval.mode is SearchMode.DENSE else query,
-                        filter=retrieval.filter,
-                    ),
-                )
-            return [
-                Found(collection, hit)
-                for hit in hits
-                if threshold is None or (hit.dense_score or 0.0) >= threshold
-            ]
+            query = SearchQuery(
+                mode=retrieval.mode,
+                top_k=asked,
+                vector=vectors.get(collection),
+                text=None if retrieval.mode is SearchMode.DENSE else search.query,
+                filter=retrieval.filter,
+                space=space_of[collection],
+                threshold=retrieval.similarity_threshold,
+                with_vectors=retrieval.mmr_lambda is not None,
+            )
+            async with search.calls, store_errors_for(collection):
+                hits = await self._store.search(search.context.tenant_id, collection, query)
+            return [Found(collection, hit) for hit in hits]
 
-        lists = await gather_or_cancel(map(search_one, retrieval.collections))
-        return tuple(_merged(lists)[: retrieval.top_k])
+        while True:
+            lists = await gather_or_cancel(map(search_one, retrieval.collections))
+            passages = folded(merged(lists))
+            exhausted = all(len(each) < asked for each in lists)
+            if len(passages) >= retrieval.candidates or exhausted or asked == most:
+                return passages[: retrieval.candidates]
+            asked = min(_DEEPER * asked, most)
 
-
-def _merged(lists: Sequence[list[Found]]) -> list[Found]:
-    """One list as it is; several by rank, since their scores may come from different spaces."""
-    if len(lists) == 1:
-        return lists[0]
-    ranked = [
-        Found(found.collection, replace(found.hit, score=1 / (_RANK_CONSTANT + rank)))
-        for each in lists
-        for rank, found in enumerate(each, start=1)
-    ]
-    return sorted(
-        ranked,
-        key=lambda found: (-found.hit.score, -(found.hit.dense_score or 0.0), found.collection),
-    )
-
-
-def _require_but_for_the_space(resolution: Resolution) -> None:
-    """Words are found in any space, be its endpoint gone; all else has to be right."""
-    wrong = [found for found in resolution.violations if found.field != COLLECTIONS_FIELD]
-    if wrong:
-        raise error_of(wrong)
+    async def _chosen(
+        self, search: _Search, passages: list[Found], spaces: Sequence[SearchedSpace]
+    ) -> list[Found]:
+        """The passages to return."""
+        retrieval = search.retrieval
+        chosen = passages[: retrieval.top_k]
+        if retrieval.mmr_lambda is not None:
+            space_of = {name: space.pinned.space for space in spaces for name in space.collections}
+            chosen = await asyncio.to_thread(
+                diverse, passages, retrieval.top_k, retrieval.mmr_lambda, space_of
+            )
+        if retrieval.neighbours:
+            chosen = await widened(
+                self._store,
+                search.context.tenant_id,
+                chosen,
+                retrieval.neighbours,
+                search.calls,
+            )
+        return chosen

@@ -3,19 +3,17 @@
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
 
-from config_core.effective import EffectiveConfiguration, Target
+from config_core.effective import Target
 from config_core.errors import CascadaError
 from config_core.model_configuration import ModelProvider
-from config_core.snapshot import Snapshot, Snapshots
+from config_core.snapshot import Snapshots
 from config_core.sources.request import Incoming
 from query.answer import Answer, AnswerEvent, Collected
+from query.citations import cited
 from query.name import SERVICE
-from query.prompting import Prompter, PromptFor, TargetPrompt
+from query.prompting import Prompter
 from query.providers.model import (
-    ChatCall,
-    ChatOptions,
     ChatResult,
     Finished,
     FinishReason,
@@ -24,38 +22,15 @@ from query.providers.model import (
 )
 from query.providers.port import ChatProvider
 from query.question import Question
+from query.reranking import Reranker
 from query.retrieval import Found, Retrieval, Retrieved
 from query.retriever import Retriever
+from query.run import Run
 from service_core.deadline import Deadline
 from service_core.request_context import RequestContext
-from service_core.retry import Attempts, UpstreamCalls
-from service_core.trace import Hop, HopReport, required
+from service_core.retry import UpstreamCalls
+from service_core.trace import required
 from service_core.usage import Usage
-
-
-@dataclass(slots=True)
-class _Run:
-    """One request on its way through: what it resolved to and what is known so far."""
-
-    question: Question
-    snapshot: Snapshot
-    effective: EffectiveConfiguration
-    deadline: Deadline
-    attempts: Attempts
-    began: float
-    passages: tuple[Found, ...] = ()
-    hops: list[Hop] = field(default_factory=list)
-
-    def report(self, result: ChatResult | Finished | None = None) -> HopReport:
-        """The report of the chat at this hop."""
-        return HopReport(
-            SERVICE,
-            self.effective,
-            time.monotonic() - self.began,
-            attempts=tuple(self.attempts.made),
-            usage=result.usage if result else None,
-            resolved_model=result.model if result else "",
-        )
 
 
 class QueryService:
@@ -66,6 +41,7 @@ class QueryService:
         snapshots: Snapshots,
         providers: Mapping[ModelProvider, ChatProvider],
         retriever: Retriever,
+        reranker: Reranker,
         prompter: Prompter,
         upstream: UpstreamCalls,
         nothing_found: str,
@@ -74,6 +50,7 @@ class QueryService:
         self._snapshots = snapshots
         self._providers = providers
         self._retriever = retriever
+        self._reranker = reranker
         self._prompter = prompter
         self._upstream = upstream
         self._nothing_found = nothing_found
@@ -90,7 +67,7 @@ class QueryService:
             raise
         return Answer(
             result.text,
-            used,
+            cited(result.text, used),
             result.tool_calls,
             result.finish_reason,
             result.usage,
@@ -121,27 +98,32 @@ class QueryService:
         time_remaining: float | None,
     ) -> Retrieved:
         """Find passages; raises CascadaError with the hops so far."""
+        snapshot = self._snapshots.current
+        reranking = None
+        if retrieval.rerank:
+            resolution = snapshot.resolve("chat", context.tenant_id, incoming)
+            reranking = self._reranker.prepare(required(SERVICE, resolution))
         return await self._retriever.search(
-            query, retrieval, context, incoming, self._snapshots.current, time_remaining
+            query, retrieval, context, incoming, snapshot, time_remaining, reranking
         )
 
-    async def _complete(self, run: _Run) -> tuple[ChatResult, tuple[Found, ...]]:
-        prompts = self._prompts(run)
+    async def _complete(self, run: Run) -> tuple[ChatResult, tuple[Found, ...]]:
+        prompts = self._prompter.prompts(run.conversation)
 
         async def call(target: Target) -> ChatResult:
             prompt = await prompts(target)
-            return await self._provider(target).complete(_call(run, prompt, target))
+            return await self._provider(target).complete(run.call(prompt, target))
 
         result, target = await run.attempts.run(call)
         return result, (await prompts(target)).used
 
-    async def _stream(self, run: _Run) -> AsyncGenerator[AnswerEvent, None]:
-        prompts = self._prompts(run)
+    async def _stream(self, run: Run) -> AsyncGenerator[AnswerEvent, None]:
+        prompts = self._prompter.prompts(run.conversation)
 
         async def call(target: Target) -> AsyncGenerator[StreamPart, None]:
             prompt = await prompts(target)
             provider = self._provider(target)
-            async with aclosing(provider.stream(_call(run, prompt, target))) as parts:
+            async with aclosing(provider.stream(run.call(prompt, target))) as parts:
                 async for part in parts:
                     yield part
 
@@ -154,9 +136,10 @@ class QueryService:
         async with aclosing(parts):
             async for part, target in parts:
                 if isinstance(part, Finished):
+                    text = "".join(answer.texts)
                     yield Answer(
-                        "".join(answer.texts),
-                        (await prompts(target)).used,
+                        text,
+                        cited(text, (await prompts(target)).used),
                         answer.tool_calls(),
                         part.finish_reason,
                         part.usage,
@@ -166,13 +149,13 @@ class QueryService:
                 answer.add(part)
                 yield part
 
-    def _begin(self, question: Question) -> _Run:
+    def _begin(self, question: Question) -> Run:
         began = time.monotonic()
         snapshot = self._snapshots.current
         resolution = snapshot.resolve("chat", question.context.tenant_id, question.incoming)
         effective = required(SERVICE, resolution)
         deadline = Deadline.from_context(question.time_remaining, effective.timeout_seconds)
-        run = _Run(
+        run = Run(
             question,
             snapshot,
             effective,
@@ -184,9 +167,11 @@ class QueryService:
         if primary.skip is None and primary.problem is not None:
             primary.problem.hops = (run.report(),)
             raise primary.problem  # before anything is searched or paid for
+        if question.retrieval is not None and question.retrieval.rerank:
+            run.reranking = self._reranker.prepare(effective)
         return run
 
-    async def _retrieve(self, run: _Run) -> bool:
+    async def _retrieve(self, run: Run) -> bool:
         """Find the passages; true where a new question was to have some, and there are none."""
         question = run.question
         if question.retrieval is None:
@@ -198,12 +183,13 @@ class QueryService:
             question.incoming,
             run.snapshot,
             run.deadline,
+            run.reranking,
         )
         run.passages = retrieved.passages
         run.hops.extend(retrieved.hops)
         return not retrieved.passages and not question.after
 
-    def _nothing(self, run: _Run) -> Answer:
+    def _nothing(self, run: Run) -> Answer:
         return Answer(
             self._nothing_found,
             (),
@@ -213,33 +199,9 @@ class QueryService:
             (*run.hops, run.report()),
         )
 
-    def _prompts(self, run: _Run) -> PromptFor:
-        question = run.question
-        return self._prompter.prompts(
-            question.message,
-            run.passages,
-            question.system_prompt,
-            question.history,
-            run.effective.values.max_tokens or 0,
-            question.after,
-        )
-
     def _provider(self, target: Target) -> ChatProvider:
         return self._providers[target.connection.protocol]
 
 
 def _request_id(part: StreamPart) -> str:
     return part.request_id if isinstance(part, Finished) else ""
-
-
-def _call(run: _Run, prompt: TargetPrompt, target: Target) -> ChatCall:
-    options = dict(target.options)
-    options["stop"] = (*options.get("stop", ()), *prompt.stop)
-    return ChatCall(
-        connection=target.connection,
-        model=target.model,
-        messages=prompt.messages,
-        options=ChatOptions(provider=target.provider_options, **options),
-        tools=run.question.tools,
-        response_format=run.question.response_format,
-    )

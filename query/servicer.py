@@ -13,6 +13,7 @@ from query.catalog import Catalog
 from query.document_servicer import DocumentServicer
 from query.indexer import Indexer
 from query.question import Question
+from query.reindexer import Reindexer
 from query.service import QueryService
 from query.wire_conversation import conversation_from
 from query.wire_incoming import incoming_from, refuse_with
@@ -34,11 +35,12 @@ class QueryServicer(DocumentServicer):
         self,
         service: QueryService,
         indexer: Indexer,
+        reindexer: Reindexer,
         catalog: Catalog,
         peers: Peers,
         tracer: Tracer,
     ) -> None:
-        super().__init__(indexer, catalog, peers, tracer)
+        super().__init__(indexer, reindexer, catalog, peers, tracer)
         self._service = service
 
     async def Query(  # the names are the contract's

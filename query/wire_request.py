@@ -9,7 +9,7 @@ from cascada.query.v1 import query_service_pb2 as pb
 from config_core.convert import dict_from_struct, value_from_struct
 from config_core.errors import Violation
 from query.providers.model import Message, ResponseFormat, Role, Tool, ToolCall
-from query.retrieval import DEFAULT_TOP_K, MAX_TOP_K, Retrieval
+from query.retrieval import DEFAULT_TOP_K, MAX_NEIGHBOURS, MAX_TOP_K, Retrieval
 from query.store import Condition, Equals, Filter, OneOf, Range, SearchMode
 from service_core.request_context import MAX_COLLECTIONS, invalid
 
@@ -122,6 +122,11 @@ def retrieval_from(message: retrieval_pb2.Retrieval, violations: Violations) -> 
     threshold = message.similarity_threshold if message.HasField("similarity_threshold") else None
     if threshold is not None and not -1 <= threshold <= 1:
         violations.append(invalid("retrieval.similarity_threshold", "must be -1 to 1"))
+    mmr_lambda = message.mmr_lambda if message.HasField("mmr_lambda") else None
+    if mmr_lambda is not None and not 0 <= mmr_lambda <= 1:
+        violations.append(invalid("retrieval.mmr_lambda", "must be 0 to 1"))
+    if not 0 <= message.neighbours <= MAX_NEIGHBOURS:
+        violations.append(invalid("retrieval.neighbours", f"must be 0 to {MAX_NEIGHBOURS}"))
     mode = _MODES.get(message.mode)
     if mode is None:
         violations.append(invalid("retrieval.mode", "must be DENSE, FULL_TEXT or HYBRID"))
@@ -131,6 +136,9 @@ def retrieval_from(message: retrieval_pb2.Retrieval, violations: Violations) -> 
         similarity_threshold=threshold,
         mode=mode or SearchMode.HYBRID,
         filter=_filter(message.filter, violations),
+        mmr_lambda=mmr_lambda,
+        neighbours=message.neighbours,
+        rerank=message.rerank,
     )
 
 

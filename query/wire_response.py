@@ -10,6 +10,7 @@ from google.protobuf import struct_pb2
 from config_core.convert_effective import space_to_wire
 from config_core.errors import Reason
 from query.answer import Answer, AnswerEvent
+from query.citations import Citation
 from query.indexing import DocumentOutcome, DocumentResult, IndexSummary
 from query.providers.model import FinishReason, TextDelta, ToolCallDelta
 from query.retrieval import Found
@@ -36,7 +37,7 @@ def answer_to_wire(answer: Answer, tracer: Tracer) -> pb.QueryResponse:
     return pb.QueryResponse(
         answer=answer.text,
         citations=[
-            _citation(number, found) for number, found in enumerate(answer.citations, start=1)
+            _citation(number, citation) for number, citation in enumerate(answer.citations, start=1)
         ],
         tool_calls=[
             chat_pb2.ToolCall(id=call.id, name=call.name, arguments=call.arguments)
@@ -141,14 +142,21 @@ def collection_to_wire(collection: Collection) -> pb.Collection:
     return message
 
 
-def _citation(number: int, found: Found) -> retrieval_pb2.Citation:
+def _citation(number: int, citation: Citation) -> retrieval_pb2.Citation:
+    hit = citation.passage.hit
     return retrieval_pb2.Citation(
         number=number,
-        chunk_id=found.hit.chunk_id,
-        document_id=found.hit.document_id,
-        collection=found.collection,
-        title=found.hit.title,
-        score=found.hit.score,
+        chunk_id=hit.chunk_id,
+        document_id=hit.document_id,
+        collection=citation.passage.collection,
+        title=hit.title,
+        score=hit.score,
+        section=hit.section,
+        document_start=hit.start,
+        document_end=hit.end,
+        answer_spans=[
+            retrieval_pb2.AnswerSpan(start=start, end=end) for start, end in citation.spans
+        ],
     )
 
 

@@ -24,6 +24,7 @@ from query.providers.local_errors import (
 )
 from query.providers.local_model import BUNDLED_FILE, bundled_model, usable
 from query.providers.local_socket import SocketConnection, private_folder
+from query.providers.local_text import without_control_tokens
 
 _BATCH_TOKENS = 64  # the engine looks for cancellation between batches: 64 are 0.2 to 0.4 s
 _COMPLETION_KEYS = frozenset({"id", "created", "model", "usage"})
@@ -137,16 +138,7 @@ class LocalChatEngine:
         Blocking, 0.3 ms; loads the model if need be, so await `load` first on an event loop.
         """
         self._load()
-        connection = SocketConnection(self._socket_path)
-        try:
-            headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
-            connection.request("POST", "/tokenize", json.dumps({"content": text}), headers)
-            tokens: list[int] = json.loads(connection.getresponse().read())["tokens"]
-        except (OSError, http.client.HTTPException, ValueError, KeyError):
-            raise LocalGenerationError("The local model could not count tokens.") from None
-        finally:
-            connection.close()
-        return len(tokens)
+        return len(self._tokens(text, control=False))
 
     async def close(self) -> None:
         """End what runs with LocalGenerationError and free the model. Closing twice is harmless."""
@@ -154,6 +146,20 @@ class LocalChatEngine:
         for bridge in self._running:
             bridge.cancel()
         await asyncio.to_thread(self._shut_down)
+
+    def _tokens(self, text: str, *, control: bool) -> list[tuple[int, str]]:
+        """Ids and texts of the tokens; "" for one that is not a whole character."""
+        connection = SocketConnection(self._socket_path)
+        body = json.dumps({"content": text, "parse_special": control, "with_pieces": True})
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        try:
+            connection.request("POST", "/tokenize", body, headers)
+            tokens = json.loads(connection.getresponse().read())["tokens"]
+            return [(each["id"], _text(each["piece"])) for each in tokens]
+        except (OSError, http.client.HTTPException, ValueError, KeyError):
+            raise LocalGenerationError("The local model's tokenizer does not answer.") from None
+        finally:
+            connection.close()
 
     def _shut_down(self) -> None:
         self._executor.shutdown(wait=True)
@@ -219,12 +225,19 @@ class LocalChatEngine:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
         body["return_progress"] = True  # calls back between batches of the prompt, to be cancelled
         try:
+            body["messages"] = without_control_tokens(body["messages"], self._tokens)
             self._server.handle_chat_completions(body, bridge.offer)
+        except LocalGenerationError as error:
+            bridge.send(error)
         except Exception:  # noqa: BLE001 - the engine names no types, and its text may quote the prompt
             bridge.send(LocalRequestError("The local model does not take this request."))
         else:
             closed = LocalGenerationError("The local model was closed.") if self._closed else None
             bridge.send(closed)
+
+
+def _text(piece: Any) -> str:
+    return piece if isinstance(piece, str) else ""
 
 
 def _add_tool_call(calls: dict[int, dict[str, Any]], delta: Mapping[str, Any]) -> None:

@@ -1,11 +1,11 @@
 import re
 from collections.abc import Sequence
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from query.prompt import Passage, Prompt, PromptRequest, PromptShape, build_prompt
+from query.prompt import Passage, Prompt, PromptRequest, standard_prompt
+from query.prompt_template import PromptTemplate
 from query.providers.model import Message, Role, ToolCall
 
 FRANCE = Passage("c1", "d1", "France", "# France\n\nThe capital of France is Paris. It is old.")
@@ -16,15 +16,29 @@ LONG = Passage("c3", "d3", "Long", "word " * 500)
 def prompt(
     *passages: Passage,
     question: str = "What is the capital of France?",
-    shape: PromptShape = PromptShape.STANDARD,
     system_prompt: str = "",
     history: Sequence[tuple[str, str]] = (),
     budget: int = 2000,
     after: Sequence[Message] = (),
+    template: str = "",
 ) -> Prompt:
     turns = [Message(Role(role), text) for role, text in history]
-    request = PromptRequest(question, passages, system_prompt, turns, budget, len, after)
-    return build_prompt(request, shape)
+    return standard_prompt(
+        PromptRequest(
+            question,
+            passages,
+            system_prompt,
+            turns,
+            budget,
+            len,
+            after,
+            PromptTemplate(template) if template else PromptTemplate(),
+        )
+    )
+
+
+def texts(built: Prompt) -> list[str]:
+    return [used.text for used in built.used]
 
 
 def said(built: Prompt) -> list[tuple[str, str]]:
@@ -67,7 +81,7 @@ def test_the_question_comes_last_and_alone() -> None:
 
 def test_a_passage_that_does_not_fit_is_left_out_whole_and_not_cited() -> None:
     built = prompt(LONG, FRANCE)
-    assert built.used == (FRANCE,)
+    assert texts(built) == [FRANCE.text]
     assert "word word" not in built.messages[0].text
     assert "[1] France" in built.messages[0].text
 
@@ -75,7 +89,9 @@ def test_a_passage_that_does_not_fit_is_left_out_whole_and_not_cited() -> None:
 def test_the_most_relevant_passages_win_the_budget() -> None:
     built = prompt(*(Passage(str(i), "d", "", f"{i}" * 300) for i in range(9)))
     assert 0 < len(built.used) < 9
-    assert [passage.chunk_id for passage in built.used] == [str(i) for i in range(len(built.used))]
+    assert [used.passage.chunk_id for used in built.used] == [
+        str(i) for i in range(len(built.used))
+    ]
 
 
 def test_with_no_passage_that_fits_none_is_claimed() -> None:
@@ -122,77 +138,20 @@ def test_a_title_cannot_break_its_line() -> None:
     st.lists(st.text(max_size=120), max_size=6),
     st.lists(st.tuples(st.sampled_from(["user", "assistant"]), st.text(max_size=50)), max_size=6),
     st.integers(40, 1500),
-    st.sampled_from(PromptShape),
 )
 @settings(max_examples=150)
 def test_the_messages_stay_within_the_budget(
     passages: list[str],
     history: list[tuple[str, str]],
     budget: int,
-    shape: PromptShape,
 ) -> None:
     built = prompt(
         *(Passage(str(i), "d", "T", text) for i, text in enumerate(passages)),
         question="Q?",
         history=history,
         budget=budget,
-        shape=shape,
     )
     assert sum(len(message.text) for message in built.messages) <= budget
-
-
-def small(*passages: Passage, question: str = "What is the capital of France?") -> Prompt:
-    return prompt(*passages, question=question, shape=PromptShape.SMALL)
-
-
-def seen(built: Prompt) -> str:
-    return next(message.text for message in built.messages if message.role is Role.USER)
-
-
-def test_the_small_model_continues_a_quotation_up_to_its_end() -> None:
-    built = small(FRANCE)
-    assert built.messages[-1].role is Role.ASSISTANT
-    assert built.messages[-1].text.endswith('"')
-    assert built.stop == ('"',)
-
-
-def test_a_quotation_mark_in_a_passage_does_not_end_the_answer() -> None:
-    quoting = Passage("c", "d", "", 'The "capital" of France is Paris.')
-    assert seen(small(quoting)).startswith("The 'capital' of France is Paris.\n")
-
-
-def test_a_capable_model_stops_by_itself() -> None:
-    assert prompt(FRANCE).stop == ()
-
-
-def test_the_small_model_reads_the_text_before_the_question() -> None:
-    text, question = seen(small(SPAIN, FRANCE)).split("\n\n")
-    assert "The capital of France is Paris." in text
-    assert "What is the capital of France?" in question
-
-
-def test_the_small_model_does_not_see_headings() -> None:
-    assert "#" not in seen(small(FRANCE))
-
-
-def test_only_passages_that_the_small_model_sees_are_used() -> None:
-    assert small(SPAIN, FRANCE).used == (FRANCE,)
-
-
-def test_words_meet_in_spite_of_accents_and_endings() -> None:
-    built = small(SPAIN, FRANCE, question="¿qué RIOS tiene?")
-    assert "El Ebro es un río." in seen(built)
-
-
-def test_where_no_word_is_shared_the_small_model_sees_the_first_passage_whole() -> None:
-    built = small(FRANCE, SPAIN, question="首都?")
-    assert "The capital of France is Paris. It is old." in seen(built)
-    assert built.used == (FRANCE,)
-
-
-@pytest.mark.parametrize("shape", PromptShape)
-def test_a_prompt_is_the_same_each_time(shape: PromptShape) -> None:
-    assert prompt(FRANCE, SPAIN, shape=shape) == prompt(FRANCE, SPAIN, shape=shape)
 
 
 TOOL_TURNS = (
@@ -201,14 +160,17 @@ TOOL_TURNS = (
 )
 
 
-@pytest.mark.parametrize("shape", PromptShape)
-def test_what_followed_the_question_comes_last_and_whole(shape: PromptShape) -> None:
-    built = prompt(FRANCE, shape=shape, after=TOOL_TURNS)
+def test_a_prompt_is_the_same_each_time() -> None:
+    assert prompt(FRANCE, SPAIN) == prompt(FRANCE, SPAIN)
+
+
+def test_what_followed_the_question_comes_last_and_whole() -> None:
+    built = prompt(FRANCE, after=TOOL_TURNS)
     assert built.messages[-3:] == (
         Message(Role.USER, "What is the capital of France?"),
         *TOOL_TURNS,
     )
-    assert built.used == (FRANCE,)
+    assert texts(built) == [FRANCE.text]
 
 
 def test_what_followed_the_question_takes_room_from_the_passages() -> None:
@@ -216,3 +178,76 @@ def test_what_followed_the_question_takes_room_from_the_passages() -> None:
     built = prompt(FRANCE, after=(TOOL_TURNS[0], result))
     assert built.messages[-1] == result
     assert built.used == ()
+
+
+def test_a_model_that_follows_instructions_stops_by_itself() -> None:
+    assert prompt(FRANCE).stop == ()
+
+
+WIDE = Passage("c4", "d4", "", "before " * 300 + "core" + " after" * 300, "core")
+
+
+def test_a_passage_that_is_too_wide_gives_way_to_its_core() -> None:
+    assert texts(prompt(WIDE)) == ["core"]
+    assert texts(prompt(WIDE, budget=9000)) == [WIDE.text]
+
+
+def test_a_core_that_does_not_fit_either_is_left_out() -> None:
+    both = Passage("c", "d", "", "x" * 3000, "x" * 2000)
+    assert texts(prompt(both, FRANCE)) == [FRANCE.text]
+
+
+def passages(count: int, length: int = 200) -> list[Passage]:
+    return [Passage(str(n), "d", "", f"{n}" * length) for n in range(count)]
+
+
+def turns(count: int, length: int = 100) -> list[tuple[str, str]]:
+    return [("user" if n % 2 == 0 else "assistant", f"{n}" * length) for n in range(count)]
+
+
+def test_passages_leave_the_newest_turns_a_quarter() -> None:
+    built = prompt(*passages(9), history=turns(9), budget=2000)
+    kept = [message.text for message in built.messages[1:-1]]
+    assert kept == ["6" * 100, "7" * 100, "8" * 100]
+    assert 0 < len(built.used) < len(prompt(*passages(9), budget=2000).used)
+
+
+def test_turns_that_need_less_than_their_quarter_leave_the_rest_to_passages() -> None:
+    without = prompt(*passages(9), budget=2000)
+    short = prompt(*passages(9), history=[("user", "Hola"), ("assistant", "Sí")], budget=2000)
+    assert len(short.used) == len(without.used)
+    assert len(short.messages) == 4
+
+
+def test_what_passages_leave_is_the_turns() -> None:
+    built = prompt(*passages(1), history=turns(9), budget=2500)
+    assert len(built.messages) == 11
+
+
+def test_a_turn_that_does_not_fit_into_the_share_keeps_no_room() -> None:
+    built = prompt(*passages(9), history=[("user", "x" * 900)], budget=2000)
+    assert len(built.used) == len(prompt(*passages(9), budget=2000).used)
+
+
+def test_the_first_passage_comes_before_any_turn() -> None:
+    first = Passage("c", "d", "", "x" * 1000)
+    built = prompt(first, history=turns(9, 50), budget=1800)
+    assert texts(built) == [first.text]
+    assert prompt(SPAIN, first, history=turns(9, 50), budget=1800).used[-1].passage == SPAIN
+
+
+def test_a_template_frames_the_passages_and_is_counted() -> None:
+    built = prompt(
+        FRANCE,
+        system_prompt="Be brief.",
+        template="{system_prompt}|{boundary}|{passages}|end of data",
+    )
+    system = built.messages[0].text
+    assert system.startswith("Be brief.|==")
+    assert system.endswith("== end|end of data")
+    long = "{boundary} {passages} " + "x" * 1900
+    assert prompt(FRANCE, template=long).used == ()
+
+
+def test_without_passages_there_is_no_template() -> None:
+    assert said(prompt(system_prompt="Be brief."))[0] == ("system", "Be brief.")

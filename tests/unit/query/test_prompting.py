@@ -7,11 +7,13 @@ from config_core.connection import Connection
 from config_core.effective import Target
 from config_core.model_configuration import ModelProvider
 from config_core.source import Source
-from query.prompting import Prompter, TargetPrompt
-from query.providers.model import Message, Role
+from query.prompt_room import PromptRoom
+from query.prompt_template import PromptTemplate
+from query.prompting import Conversation, Prompter, TargetPrompt
+from query.providers.model import Message, Role, ToolCall
 from query.retrieval import Found
-from query.store import Hit
 from service_core.upstream.errors import ContextTooLongError
+from tests.unit.query.passages import passage
 
 QUESTION = "¿Cuál es la capital de España?"
 TEXTS = {
@@ -21,22 +23,9 @@ TEXTS = {
 }
 
 
-def found(name: str, collection: str = "cities", text: str = "") -> Found:
+def found(name: str, collection: str = "cities", text: str = "", **fields: Any) -> Found:
     """A passage."""
-    hit = Hit(
-        chunk_id=f"{name}#0",
-        document_id=name,
-        title=name.title(),
-        text=text or TEXTS[name],
-        score=1.0,
-        dense_score=None,
-        metadata={},
-        section="",
-        start=0,
-        end=1,
-        position=0,
-    )
-    return Found(collection, hit)
+    return passage(name, text or TEXTS[name], collection=collection, title=name.title(), **fields)
 
 
 PASSAGES = [found(name) for name in TEXTS]
@@ -57,21 +46,24 @@ def words(text: str) -> int:
     return len(text.split())
 
 
+def prompter(**changes: Any) -> Prompter:
+    """A prompter with limits of its own."""
+    room = PromptRoom(
+        changes.pop("max_context_tokens", 2000), changes.pop("local_context_tokens", 1000)
+    )
+    settings = {"count_local_tokens": words, "small_local_model": True, **changes}
+    return Prompter(room, PromptTemplate(), **settings)
+
+
 async def prompt(
     where: Target, passages: list[Found] | None = None, **changes: Any
 ) -> TargetPrompt:
     """The prompt for a target."""
-    settings: dict[str, Any] = {
-        "max_context_tokens": 2000,
-        "local_context_tokens": 1000,
-        "count_local_tokens": words,
-        "small_local_model": True,
-    }
     asked: dict[str, Any] = {"system_prompt": None, "history": (), "answer_tokens": 100}
     asked |= {name: changes.pop(name) for name in list(changes) if name in asked}
-    prompter = Prompter(**{**settings, **changes})
     given = PASSAGES if passages is None else passages
-    return await prompter.prompts(QUESTION, given, **asked)(where)
+    conversation = Conversation(QUESTION, given, **asked)
+    return await prompter(**changes).prompts(conversation)(where)
 
 
 async def test_the_bundled_model_gets_the_small_shape() -> None:
@@ -164,15 +156,48 @@ async def test_the_same_passage_in_two_collections_is_cited_from_the_better() ->
     assert (await prompt(OPENAI, [there, here])).used == (there,)
 
 
-async def test_a_prompt_is_built_once_for_each_shape() -> None:
-    prompter = Prompter(
-        max_context_tokens=2000,
-        local_context_tokens=1000,
-        count_local_tokens=words,
-        small_local_model=True,
-    )
-    prompt_for = prompter.prompts(QUESTION, PASSAGES, None, (), 100)
+async def test_a_prompt_is_built_once_for_each_shape_and_room() -> None:
+    prompt_for = prompter().prompts(Conversation(QUESTION, PASSAGES, answer_tokens=100))
     local, openai = await prompt_for(LOCAL), await prompt_for(OPENAI)
     assert await prompt_for(LOCAL) is local
     assert await prompt_for(target(ModelProvider.MISTRAL, "https://b.example")) is openai
     assert local != openai
+
+
+async def test_a_model_that_takes_less_gets_less() -> None:
+    long = [found(name, text=f"{name} " * 300) for name in TEXTS]
+    roomy = await prompt(OPENAI, long, max_context_tokens=5000)
+    known = target(ModelProvider.LOCAL, "http://127.0.0.1:8080/v1", "SmolLM2-135M-Instruct")
+    tight = await prompt(known, long, max_context_tokens=5000, answer_tokens=2500)
+    assert len(tight.used) < len(roomy.used) == 3
+
+
+WIDE = found("madrid", text="Antes. " * 400 + TEXTS["madrid"] + " Después." * 400, start=0, end=9)
+CORE = found("madrid", start=3, end=5).hit
+
+
+async def test_a_widened_passage_that_does_not_fit_is_used_and_cited_as_it_was_found() -> None:
+    wide = Found("cities", WIDE.hit, CORE)
+    assert (await prompt(OPENAI, [wide])).used == (Found("cities", CORE),)
+    assert (await prompt(OPENAI, [wide], max_context_tokens=9000)).used == (wide,)
+
+
+async def test_the_heading_of_a_passage_has_its_title_and_section() -> None:
+    standard = await prompt(OPENAI, [found("madrid", section="Historia > Hoy")])
+    assert "[1] Madrid – Historia > Hoy\n" in standard.messages[0].text
+
+
+@pytest.mark.parametrize("section", ["Madrid", "Madrid > Hoy"])
+async def test_a_section_that_begins_with_the_title_is_the_heading(section: str) -> None:
+    standard = await prompt(OPENAI, [found("madrid", section=section)])
+    assert f"[1] {section}\n" in standard.messages[0].text
+
+
+async def test_a_question_that_goes_on_from_a_tool_has_the_standard_shape_everywhere() -> None:
+    after = (
+        Message(Role.ASSISTANT, "", (ToolCall("1", "clock", "{}"),)),
+        Message(Role.TOOL, "Las tres", tool_call_id="1"),
+    )
+    local = await prompter().prompts(Conversation(QUESTION, PASSAGES, after=after))(LOCAL)
+    assert local.messages[0].role is Role.SYSTEM
+    assert local.messages[-2:] == after

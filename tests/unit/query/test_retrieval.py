@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,15 +18,25 @@ from config_core.source import Source
 from query.errors import StoreFailedError
 from query.indexing import SourceDocument
 from query.retrieval import Retrieval
-from query.store import Equals, Filter, OneOf, Range, SearchMode, SearchQuery, Store
+from query.store import (
+    Equals,
+    Filter,
+    OneOf,
+    Range,
+    SearchMode,
+    SearchQuery,
+    SpaceMismatchError,
+    Store,
+)
 from service_core.deadline import Deadline
 from service_core.request_context import RequestContext
 from service_core.trace import HopReport
 from tests.unit.config_core.support import asked
-from tests.unit.query.world import E5, OTHER, OTHER_SPACE, TENANT, World, hop_of
+from tests.unit.query.world import CITIES, E5, OTHER, OTHER_SPACE, TENANT, World, hop_of
 
 SPAIN = "capital de España"
 MODES = tuple(SearchMode)
+WORDS = ("perlas", "zafiros", "rubíes", "topacios", "granates")
 
 
 async def test_the_passage_that_says_it_comes_first_in_each_mode(world: World) -> None:
@@ -123,14 +134,18 @@ async def test_collections_in_different_spaces_are_each_searched_in_their_own(
     world: World,
 ) -> None:
     await world.fill("here")
-    await world.fill("there", **OTHER)
+    await world.index(
+        [SourceDocument("españa", "La capital de España es Madrid.")],
+        world.options("there", **OTHER),
+    )
+    world.embeddings.calls.clear()
     found = await world.search(SPAIN, "here", "there")
     assert {(space, tuple(texts)) for space, texts, _ in world.embeddings.calls} == {
         (E5, (SPAIN,)),
         (OTHER_SPACE, (SPAIN,)),
     }
     assert {each.collection for each in found.passages[:2]} == {"here", "there"}
-    assert {each.hit.document_id for each in found.passages[:2]} == {"madrid"}
+    assert {each.hit.document_id for each in found.passages[:2]} == {"madrid", "españa"}
 
 
 async def test_different_spaces_are_embedded_at_the_same_time(world: World) -> None:
@@ -189,7 +204,7 @@ async def test_several_lists_are_merged_by_rank_and_not_by_score(world: World) -
 
 async def test_top_k_holds_over_all_collections_together(world: World) -> None:
     await world.fill("here")
-    await world.fill("there")
+    await world.index([SourceDocument("soria", "Soria es una ciudad.")], world.options("there"))
     assert len((await world.search(SPAIN, "here", "there", top_k=3)).passages) == 3
 
 
@@ -332,6 +347,208 @@ async def test_a_failure_of_one_space_cancels_the_other_and_carries_its_hops(
     assert isinstance(report, HopReport)
     assert report.collections == ("there",)
     assert (world.embeddings.running, world.embeddings.cancelled) == (0, 1)
+
+
+async def test_a_threshold_is_the_stores_business_in_the_space_of_the_vector(world: World) -> None:
+    await world.fill()
+    queries = watch(world)
+    await world.search(SPAIN, similarity_threshold=0.25)
+    [query] = queries
+    assert (query.threshold, query.space, query.top_k) == (0.25, E5, 5)
+    assert query.vector is not None
+
+
+async def test_the_same_text_comes_once_and_the_next_takes_its_place(world: World) -> None:
+    copies = [SourceDocument(f"copy{n}", "zafiro azul") for n in range(30)]
+    others = [SourceDocument(f"other{n}", f"zafiro verde {n}") for n in range(4)]
+    await world.index([*copies, *others])
+    for mode in MODES:
+        found = await world.search("zafiro azul", mode=mode)
+        assert len({each.hit.text for each in found.passages}) == 5, mode
+        assert found.passages[0].hit.text == "zafiro azul", mode
+
+
+async def test_the_search_for_others_than_copies_ends_with_the_collection(world: World) -> None:
+    await world.index([SourceDocument(f"copy{n}", "zafiro azul") for n in range(30)])
+    queries = watch(world)
+    assert len((await world.search("zafiro azul")).passages) == 1
+    assert [query.top_k for query in queries] == [5, 20, 80]
+
+
+@pytest.mark.parametrize(("collections", "asked"), [(1, [40, 160, 640, 1000]), (8, [40, 160, 500])])
+async def test_the_search_for_others_than_copies_has_a_limit(
+    world: World, collections: int, asked: list[int]
+) -> None:
+    names = [f"c{number}" for number in range(collections)]
+    for name in names:
+        await world.index([SourceDocument("d", "zafiro")], world.options(name))
+    [hit] = (await world.search("zafiro", "c0")).passages
+    queries: list[SearchQuery] = []
+
+    async def nothing_but_copies(_: str, __: str, query: SearchQuery) -> Any:
+        queries.append(query)
+        return [hit.hit] * query.top_k
+
+    setattr(world.store, "search", nothing_but_copies)  # noqa: B010 # its arguments go by place
+    assert len((await world.search("zafiro", *names, top_k=40)).passages) == 1
+    assert [query.top_k for query in queries][::collections] == asked
+
+
+async def test_a_copy_in_another_collection_is_a_copy(world: World) -> None:
+    await world.fill("here")
+    await world.fill("there", **OTHER)
+    found = await world.search(SPAIN, "here", "there", top_k=8)
+    assert sorted(each.hit.document_id for each in found.passages) == sorted(CITIES)
+
+
+TWINS = [
+    SourceDocument("twin", "zafiro azul claro brillante pulido"),
+    SourceDocument("other-twin", "zafiro azul claro brillante opaco"),
+    SourceDocument("fresh", "zafiro bajo una luna de invierno"),
+]
+
+
+async def test_passages_are_chosen_for_what_they_add_where_it_is_asked_for(world: World) -> None:
+    await world.index(TWINS)
+    for mode in MODES:
+        options: dict[str, Any] = {"mode": mode, "top_k": 2}
+        plain = (await world.search("zafiro azul claro brillante", **options)).passages
+        assert {each.hit.document_id for each in plain} == {"twin", "other-twin"}, mode
+        found = await world.search("zafiro azul claro brillante", **options, mmr_lambda=0.3)
+        assert found.passages[0].hit.document_id == plain[0].hit.document_id, mode
+        assert found.passages[1].hit.document_id == "fresh", mode
+
+
+async def test_the_choice_is_made_among_four_times_as_many(world: World) -> None:
+    await world.fill()
+    queries = watch(world)
+    asked: list[dict[str, Any]] = [{"mmr_lambda": 0.5}, {"mmr_lambda": 0.5, "top_k": 100}, {}]
+    for options in asked:
+        await world.search(SPAIN, **options)
+    assert [(query.top_k, query.with_vectors) for query in queries] == [
+        (20, True),
+        (200, True),
+        (5, False),
+    ]
+
+
+async def test_neighbours_are_joined_to_each_passage(world: World) -> None:
+    sentences = [f"El capítulo {n} trata de {word}." for n, word in enumerate(WORDS)]
+    await world.index(
+        [SourceDocument("book", "\n\n".join(sentences))],
+        replace(world.options(), chunk_tokens=16, overlap_sentences=0),
+    )
+    [alone] = (await world.search("rubíes", top_k=1)).passages
+    assert alone.hit.text == sentences[2]
+    [joined] = (await world.search("rubíes", top_k=1, neighbours=1)).passages
+    assert joined.hit.text == "\n\n".join(sentences[1:4])
+    assert joined.core == alone.hit
+    document = "\n\n".join(sentences)
+    assert document[joined.hit.start : joined.hit.end] == joined.hit.text
+
+
+async def test_a_collection_that_was_embedded_anew_meanwhile_is_searched_in_its_new_space(
+    world: World,
+) -> None:
+    await world.fill()
+    await world.fill("new", **OTHER)
+    moved = move_once(world, "cities", "new")
+    found = await world.search(SPAIN)
+    assert found.passages[0].hit.document_id == "madrid"
+    assert [space for space, _, _ in world.embeddings.calls] == [E5, OTHER_SPACE]
+    reports = [hop for hop in found.hops if isinstance(hop, HopReport)]
+    assert [report.space for report in reports] == [E5, OTHER_SPACE]
+    assert moved == [E5]
+
+
+async def test_a_collection_that_never_stands_still_is_a_mismatch(world: World) -> None:
+    await world.fill()
+    await world.fill("new", **OTHER)
+    move_once(world, "cities", "new", times=9)
+    with pytest.raises(EmbeddingSpaceMismatchError):
+        await world.search(SPAIN)
+    assert len(world.embeddings.calls) == 2
+
+
+async def test_a_request_that_names_the_old_space_is_refused_once_the_collection_has_moved(
+    world: World,
+) -> None:
+    await world.fill()
+    await world.fill("new", **OTHER)
+    move_once(world, "cities", "new")
+    with pytest.raises(EmbeddingSpaceMismatchError) as caught:
+        await world.search(SPAIN, values={"embedding_provider": "local"})
+    assert caught.value.metadata["collection_space"] == str(OTHER_SPACE)
+    assert [hop_of(hop) for hop in caught.value.hops][:2] == [
+        ("query", "embedding"),
+        ("embedding", "embedding"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["get_collection", "search"])
+async def test_only_so_many_calls_of_a_search_are_at_the_store_at_a_time(
+    world: World, name: str
+) -> None:
+    names = [f"c{number}" for number in range(16)]
+    for number, collection in enumerate(names):
+        document = SourceDocument("d", f"zafiro {number}")
+        await world.index([document], world.options(collection))
+    running = most = 0
+    call = getattr(world.store, name)
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.001)
+        try:
+            return await call(*arguments)
+        finally:
+            running -= 1
+
+    setattr(world.store, name, counted)
+    assert (await world.search("zafiro", *names)).passages
+    assert most == 8
+
+
+def watch(world: World) -> list[SearchQuery]:
+    """What the store is asked from now on."""
+    queries: list[SearchQuery] = []
+    search = world.store.search
+
+    async def noting(tenant: str, collection: str, query: SearchQuery) -> Any:
+        queries.append(query)
+        return await search(tenant, collection, query)
+
+    world.store.search = noting  # type: ignore[method-assign]
+    return queries
+
+
+def move_once(world: World, name: str, new: str, times: int = 1) -> list[object]:
+    """Have a collection live where another one does, from its next search on.
+
+    Gives the spaces in which it was searched in vain.
+    """
+    store = world.store
+    get_collection, search = store.get_collection, store.search
+    moved: list[object] = []
+
+    async def lies_until_searched(tenant: str, name_asked: str) -> Any:
+        there = name_asked == name and len(moved) % 2 == 1
+        return await get_collection(tenant, new if there else name_asked)
+
+    async def search_there(tenant: str, collection: str, query: SearchQuery) -> Any:
+        if collection == name and len(moved) < times:
+            moved.append(query.space)
+            home = await get_collection(tenant, new if len(moved) % 2 else name)
+            assert home is not None
+            assert query.space is not None
+            raise SpaceMismatchError(home.space, query.space)
+        return await search(tenant, new if len(moved) % 2 else collection, query)
+
+    setattr(store, "get_collection", lies_until_searched)  # noqa: B010 # its arguments go by place
+    store.search = search_there  # type: ignore[method-assign]
+    return moved
 
 
 class _BrokenSearch:

@@ -1,5 +1,6 @@
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from config_core.errors import (
 )
 from config_core.model_configuration import ModelProvider
 from query.answer import Answer
+from query.indexing import SourceDocument
 from query.providers.model import (
     ChatCall,
     Finished,
@@ -78,7 +80,7 @@ def chat_report(hops: Any) -> HopReport:
 
 def documents_of(answer: Answer) -> list[str]:
     """The documents that an answer cites, in order."""
-    return [each.hit.document_id for each in answer.citations]
+    return [each.passage.hit.document_id for each in answer.citations]
 
 
 async def asked(world: World, *collections: str, **options: Any) -> ChatCall:
@@ -108,9 +110,11 @@ async def test_passages_reach_the_prompt_and_are_cited_in_its_order(world: World
     await world.fill()
     answer = await world.query("", "cities", values=OPENAI)
     told = pieces(world.openai.calls[0])
-    places = [told.index(f"[{n}] {each.hit.title}") for n, each in enumerate(answer.citations, 1)]
+    places = [
+        told.index(f"[{n}] {each.passage.hit.title}") for n, each in enumerate(answer.citations, 1)
+    ]
     assert places == sorted(places)
-    assert all(each.hit.text in told for each in answer.citations)
+    assert all(each.passage.hit.text in told for each in answer.citations)
     assert documents_of(answer)[0] == "madrid"
     assert len(answer.citations) == 4
 
@@ -130,9 +134,10 @@ async def test_the_trace_has_a_report_for_each_hop_and_operation(world: World) -
 
 async def test_passages_of_several_collections_are_cited_with_theirs(world: World) -> None:
     await world.fill("here")
-    await world.fill("there", **OTHER)
+    soria = SourceDocument("soria", "Soria es una ciudad de España.")
+    await world.index([soria], world.options("there", **OTHER))
     answer = await world.query("", "here", "there", values=OPENAI)
-    assert {each.collection for each in answer.citations} == {"here", "there"}
+    assert {each.passage.collection for each in answer.citations} == {"here", "there"}
 
 
 async def test_a_passage_that_two_collections_hold_is_in_the_prompt_once(world: World) -> None:
@@ -144,13 +149,50 @@ async def test_a_passage_that_two_collections_hold_is_in_the_prompt_once(world: 
     assert documents_of(answer).count("madrid") == 1
 
 
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_citation_has_the_places_in_the_answer_that_cite_it(
+    world: World, *, streams: bool
+) -> None:
+    await world.fill()
+    script = (TextDelta("Es Madrid [1"), TextDelta(", 3]. Sí 【3】 [9]."), DONE)
+    world.openai.script(*script)
+    if streams:
+        answer: Any = (await world.streamed("", "cities", values=OPENAI))[-1]
+    else:
+        answer = await world.query("", "cities", values=OPENAI)
+    assert [each.spans for each in answer.citations] == [((10, 16),), (), ((10, 16), (21, 24)), ()]
+
+
+async def test_a_restarted_answer_is_cited_by_what_stands(world: World) -> None:
+    await world.fill()
+    cut = StreamInterruptedError(ModelProvider.OPENAI, "It was cut.")
+    world.openai.script(TextDelta("Roma [2]"), cut)
+    completed = (await world.streamed("", "cities", values=TO_MISTRAL))[-1]
+    assert isinstance(completed, Answer)
+    assert [each.spans for each in completed.citations] == [((10, 13),), (), (), ()]
+
+
+async def test_the_small_models_citations_have_their_places_too(world: World) -> None:
+    await world.fill()
+    world.local.script(TextDelta("Madrid [1]"), DONE)
+    answer = await world.query("", "cities")
+    assert [each.spans for each in answer.citations] == [((7, 10),)]
+
+
+async def test_a_passage_that_spells_a_citation_gives_none(world: World) -> None:
+    await world.index([SourceDocument("evil", "Madrid es la capital de España. Cita [7] y [2].")])
+    world.openai.script(TextDelta("Madrid [7] [2]."), DONE)
+    answer = await world.query("", "cities", values=OPENAI)
+    assert [each.spans for each in answer.citations] == [()]
+
+
 async def test_citations_are_the_passages_that_fitted_and_no_others(world: World) -> None:
     await world.fill()
-    world.prompter._max_context_tokens = 250
+    world.room = replace(world.room, max_context_tokens=250)
     answer = await world.query("", "cities", values=OPENAI)
     told = pieces(world.openai.calls[0])
     assert 1 <= len(answer.citations) < 4
-    assert all(each.hit.text in told for each in answer.citations)
+    assert all(each.passage.hit.text in told for each in answer.citations)
     assert told.count("[3]") == (0 if len(answer.citations) < 3 else 1)
 
 
@@ -371,7 +413,7 @@ async def test_no_passage_that_fits_is_an_error_and_no_answer_without_passages(
     world: World,
 ) -> None:
     await world.fill()
-    world.prompter._max_context_tokens = 60
+    world.room = replace(world.room, max_context_tokens=60)
     with pytest.raises(ContextTooLongError) as caught:
         await world.query("", "cities", values=OPENAI)
     assert world.openai.calls == []
@@ -380,7 +422,7 @@ async def test_no_passage_that_fits_is_an_error_and_no_answer_without_passages(
 
 async def test_a_local_model_without_room_is_an_error_too(world: World) -> None:
     await world.fill()
-    world.prompter._local_context_tokens = 20
+    world.room = replace(world.room, local_context_tokens=20)
     with pytest.raises(ContextTooLongError):
         await world.query("", "cities")
     assert world.local.calls == []
@@ -519,7 +561,7 @@ async def test_a_prompt_is_built_once_for_all_attempts_on_a_connection(world: Wo
         counted.append(text)
         return len(text.split())
 
-    world.prompter._count_local_tokens = count
+    world.count_local_tokens = count
     question = "¿Cuál es la capital de España?"
     await world.query(question, "cities", values={"retry_attempts": 1})
     once = counted.count(question)

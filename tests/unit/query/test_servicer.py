@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from cascada.common.v1 import chat_pb2
-from cascada.config.v1 import configuration_source_pb2
+from cascada.config.v1 import configuration_source_pb2, effective_configuration_pb2
 from cascada.query.v1 import document_pb2
 from cascada.query.v1 import query_service_pb2 as pb
 from cascada.query.v1.query_service_pb2_grpc import QueryServiceStub
@@ -126,6 +126,40 @@ async def test_a_question_is_answered_with_numbered_citations_and_a_trace(
     assert hops[0].collections == ["cities"]
     source = configuration_source_pb2.CONFIGURATION_SOURCE_COLLECTION
     assert hops[0].effective.sources["embedding_model"] == source
+
+
+@pytest.mark.parametrize("name", ["Query", "StreamQuery"])
+async def test_a_citation_says_where_its_passage_stands_and_where_the_answer_cites_it(
+    client: Client, name: str
+) -> None:
+    text = "# España\n\n## Capital\n\nMadrid es la capital de España."
+    await client.index({"options": OPTIONS}, *documents("madrid", text=text))
+    answered = await client.call(name, **ASKED, retrieval=RETRIEVAL)
+    answer = answered[-1].completed if name == "StreamQuery" else answered
+    [citation] = answer.citations
+    [hit] = (
+        await client.call("Search", context=CONTEXT, query="capital", retrieval=RETRIEVAL)
+    ).hits
+    assert citation.section == hit.section == "España > Capital"
+    assert text[citation.document_start : citation.document_end] == hit.text
+    assert (hit.document_start, hit.document_end) == (0, len(text))
+    [span] = citation.answer_spans
+    assert answer.answer[span.start : span.end] == "[1]"
+
+
+@pytest.mark.parametrize("name", ["Query", "StreamQuery", "Search"])
+async def test_the_small_local_model_can_not_order_passages(
+    world: World, client: Client, name: str
+) -> None:
+    await world.fill()
+    asked = {"query": "x"} if name == "Search" else {"message": "x"}
+    retrieval = {**RETRIEVAL, "rerank": True}
+    error = await client.failure(name, context=CONTEXT, retrieval=retrieval, **asked)
+    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
+    found = caught(error)
+    assert found.code_reason is Reason.CAPABILITY_UNSUPPORTED
+    assert found.metadata["capability"] == "rerank"
+    assert [violation.field for violation in found.violations] == ["retrieval.rerank"]
 
 
 async def test_a_stream_ends_in_the_answer_that_its_deltas_make(
@@ -310,6 +344,43 @@ async def test_a_search_gives_hits_with_their_metadata_and_a_trace(
     assert len(found.configuration_trace.hops) == 2
 
 
+async def test_a_search_in_the_order_of_a_chat_model_tells_of_its_call(
+    world: World, client: Client
+) -> None:
+    await world.fill()
+    world.openai.script(
+        TextDelta('{"order": [2]}'), Finished(FinishReason.STOP, Usage(40, 5), "some-model-1")
+    )
+    asked: dict[str, Any] = {"context": CONTEXT, "query": "capital de España"}
+    plain = await client.call("Search", **asked, retrieval=RETRIEVAL)
+    found = await client.call(
+        "Search", **asked, retrieval={**RETRIEVAL, "rerank": True}, model_configuration=OPENAI
+    )
+    assert found.hits[0].chunk_id == plain.hits[1].chunk_id
+    last = found.configuration_trace.hops[-1]
+    assert (last.service, last.operation) == (
+        "query",
+        effective_configuration_pb2.OPERATION_CHAT,
+    )
+    assert (last.usage.input_tokens, list(last.collections)) == (40, ["cities"])
+    assert last.effective.resolved_model == "some-model-1"
+
+
+async def test_a_passage_comes_with_its_neighbours_where_it_is_asked_for(client: Client) -> None:
+    sentences = [
+        f"El capítulo {n} trata de {what}." for n, what in enumerate(("a", "b", "topacios"))
+    ]
+    options = {**OPTIONS, "chunk_tokens": 16, "chunk_overlap_sentences": 0}
+    text = "\n\n".join(sentences)
+    await client.index({"options": options}, *documents("book", text=text))
+    asked: dict[str, Any] = {"context": CONTEXT, "query": "topacios"}
+    retrieval = {**RETRIEVAL, "top_k": 1, "mmr_lambda": 0.5, "neighbours": 1}
+    [hit] = (await client.call("Search", **asked, retrieval=retrieval)).hits
+    assert hit.text == "\n\n".join(sentences[1:])
+    assert text[hit.document_start : hit.document_end] == hit.text
+    assert hit.position == 2
+
+
 async def test_a_search_by_full_text_alone_has_no_dense_score(world: World, client: Client) -> None:
     await world.fill()
     retrieval = {**RETRIEVAL, "mode": "RETRIEVAL_MODE_FULL_TEXT"}
@@ -319,8 +390,17 @@ async def test_a_search_by_full_text_alone_has_no_dense_score(world: World, clie
 
 async def test_everything_that_is_wrong_with_a_search_is_said_at_once(client: Client) -> None:
     assert await client.refused(
-        "Search", query="x" * 20_001, model_configuration={"max_tokens": -1}
-    ) == ["query", "retrieval.collections", "model_configuration.max_tokens"]
+        "Search",
+        query="x" * 20_001,
+        retrieval={"mmr_lambda": 1.5, "neighbours": 6},
+        model_configuration={"max_tokens": -1},
+    ) == [
+        "query",
+        "retrieval.collections",
+        "retrieval.mmr_lambda",
+        "retrieval.neighbours",
+        "model_configuration.max_tokens",
+    ]
 
 
 # IndexDocuments

@@ -30,9 +30,13 @@ from config_core.space import EmbeddingSpace
 from query.answer import Answer, AnswerEvent
 from query.catalog import Catalog
 from query.embedding_client import Embedded
+from query.embedding_spaces import EmbeddingSpaces
+from query.extraction.extractor import Extractor
 from query.indexer import Indexer
 from query.indexing import DocumentResult as Result
 from query.indexing import IndexOptions, IndexSummary, SourceDocument
+from query.prompt_room import PromptRoom
+from query.prompt_template import PromptTemplate
 from query.prompting import Prompter
 from query.providers.model import (
     ChatCall,
@@ -45,6 +49,8 @@ from query.providers.model import (
 )
 from query.providers.port import ChatProvider
 from query.question import Question
+from query.reindexer import Reindexer
+from query.reranking import Reranker
 from query.retrieval import Retrieval, Retrieved
 from query.retriever import Retriever
 from query.service import QueryService
@@ -242,25 +248,34 @@ class World:
             ModelProvider.MISTRAL: self.mistral,
             ModelProvider.GROQ: self.groq,
         }
-        self.retriever = Retriever(store, self.embeddings)
-        self.indexer = Indexer(self.snapshots, store, self.embeddings)
+        self.spaces = EmbeddingSpaces(store, self.embeddings)
+        self.retriever = Retriever(store, self.spaces)
+        self.extractor = Extractor()
+        self.indexer = Indexer(self.snapshots, store, self.embeddings, self.extractor)
+        self.reindexer = Reindexer(self.snapshots, store, self.embeddings)
         self.catalog = Catalog(store)
-        self.prompter = Prompter(
-            max_context_tokens=2000,
-            local_context_tokens=1000,
-            count_local_tokens=lambda text: len(text.split()),
-            small_local_model=True,
-        )
+        self.room = PromptRoom(max_context_tokens=2000, local_context_tokens=1000)
+        self.small_local_model = True
+        self.template = PromptTemplate()
+        self.count_local_tokens: Callable[[str], int] = lambda text: len(text.split())
 
     @property
     def service(self) -> QueryService:
         """The service over the parts as they are now."""
+        upstream = UpstreamMonitor("query", Metrics(), ClientPool())
+        small = self.small_local_model
         return QueryService(
             self.snapshots,
             self.providers,
             self.retriever,
-            self.prompter,
-            UpstreamMonitor("query", Metrics(), ClientPool()),
+            Reranker(self.providers, upstream, self.room, small_local_model=small),
+            Prompter(
+                self.room,
+                self.template,
+                count_local_tokens=self.count_local_tokens,
+                small_local_model=small,
+            ),
+            upstream,
             NOTHING_FOUND,
         )
 
@@ -373,7 +388,9 @@ async def serving(world: World) -> AsyncIterator["QueryServiceStub"]:
         server.add(
             "cascada.query.v1.QueryService",
             add_QueryServiceServicer_to_server,
-            QueryServicer(world.service, world.indexer, world.catalog, Peers(), tracer),
+            QueryServicer(
+                world.service, world.indexer, world.reindexer, world.catalog, Peers(), tracer
+            ),
         )
         await server.start()
         stack.push_async_callback(server.stop, 0)
