@@ -7,8 +7,6 @@ from cascada.agent_execution.v1 import agent_execution_service_pb2_grpc
 from agent_execution.query_client import QueryClient
 from agent_execution.service import SERVICE, ExecutionService
 from agent_execution.servicer import AgentExecutionServicer, Service
-from service_core.channel import create_channel
-from service_core.client import NextService
 from service_core.process import Process
 from service_core.readiness import serve_when_loaded
 from service_core.server import GrpcServer
@@ -20,10 +18,8 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
     """Start the agent execution service; it holds no model and says SERVING at once."""
     settings = process.settings
     target = settings.target_of("query")
-    channel = await stack.enter_async_context(create_channel(target))
-    queries = QueryClient(
-        channel, NextService("query", target, allow_insecure=settings.allow_insecure)
-    )
+    channel = await stack.enter_async_context(process.channel(target))
+    queries = QueryClient(channel, process.next_service("query", target))
     service: Service = ExecutionService(
         process.snapshots, queries, attach_credentials=settings.forward_credentials
     )

@@ -13,6 +13,7 @@ from config_core.errors import Reason, RemoteError
 from config_core.sources.collection import PinnedSpace
 from service_core.client import NextService
 from service_core.deadline import Deadline
+from service_core.hop import MARK
 from service_core.request_context import RequestContext
 
 Payload = pb.ExecuteRequest | pb.StreamExecuteRequest
@@ -32,14 +33,18 @@ class QueryClient:
         """Answer in one piece."""
         request = self._request(query_service_pb2.QueryRequest, payload, handover)
         async with self._service.errors():
-            return await self._stub.Query(request, timeout=handover.deadline.handed_down())
+            return await self._stub.Query(
+                request, timeout=handover.deadline.handed_down(), metadata=MARK
+            )
 
     async def stream_query(
         self, payload: Payload, handover: Handover
     ) -> AsyncGenerator[query_service_pb2.StreamQueryResponse, None]:
         """Answer piece by piece; closing the generator cancels the call."""
         request = self._request(query_service_pb2.StreamQueryRequest, payload, handover)
-        stream = self._stub.StreamQuery(request, timeout=handover.deadline.handed_down())
+        stream = self._stub.StreamQuery(
+            request, timeout=handover.deadline.handed_down(), metadata=MARK
+        )
         completed = False
         try:
             async with self._service.errors():
@@ -61,7 +66,9 @@ class QueryClient:
             context=context.to_wire(), collection=collection
         )
         async with self._service.errors():
-            response = await self._stub.GetCollection(request, timeout=deadline.handed_down())
+            response = await self._stub.GetCollection(
+                request, timeout=deadline.handed_down(), metadata=MARK
+            )
         found = response.collection
         return PinnedSpace(space_from_wire(found.embedding_space), found.embedding_endpoint)
 

@@ -19,6 +19,7 @@ from config_core.sources.collection import PinnedSpace
 from config_core.sources.request import Incoming
 from service_core.concurrency import gather_or_cancel
 from service_core.deadline import Deadline
+from service_core.record import note_effective
 from service_core.request_context import RequestContext
 from service_core.trace import HopReport
 
@@ -108,6 +109,7 @@ class ExecutionService(Generic[Payload, Reply, Event]):
         snapshot = self._snapshots.current
         context = execution.context
         chat = snapshot.resolve("chat", context.tenant_id, execution.incoming)
+        note_effective(chat.effective)
         effective, effectives, found = chat.effective, [chat.effective], list(chat.violations)
         if execution.collections:
             embedding = snapshot.resolve("embedding", context.tenant_id, execution.incoming)
@@ -116,7 +118,8 @@ class ExecutionService(Generic[Payload, Reply, Event]):
                 violation
                 for violation in embedding.violations
                 # The query service, which knows the spaces, judges what depends on them.
-                if violation.reason is not Reason.CAPABILITY_UNSUPPORTED and violation not in found
+                if violation.reason is not Reason.CAPABILITY_UNSUPPORTED
+                and violation not in (*embedding.of_space, *found)
             )
         if found:
             error = error_of(found)
@@ -164,7 +167,13 @@ class ExecutionService(Generic[Payload, Reply, Event]):
         spaces = await gather_or_cancel(
             self._queries.pinned(name, context, deadline) for name in execution.collections
         )
-        return [
-            snapshot.resolve("embedding", context.tenant_id, execution.incoming, space).effective
+        resolutions = [
+            snapshot.resolve("embedding", context.tenant_id, execution.incoming, space)
             for space in dict.fromkeys(spaces)
+        ]
+        # What policy refuses gets no key: the query service refuses it too, if it is called at all.
+        return [
+            resolution.effective
+            for resolution in resolutions
+            if all(found.reason is not Reason.POLICY_VIOLATION for found in resolution.violations)
         ]

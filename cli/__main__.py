@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import typer
 
+from cli.connection_options import with_connection
 from cli.exits import EPILOG
 
 
@@ -18,30 +19,42 @@ class Command:
     module: str
     function: str
     summary: str
+    calls: bool = False
+    """Whether it calls a service, and so has the options of a connection."""
 
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "serve": Command("cli.serve", "serve", "Run the services."),
-        "ask": Command("cli.ask", "ask", "Ask a question."),
-        "index": Command("cli.index", "index", "Index text and Markdown files."),
-        "search": Command("cli.search", "search", "Find passages."),
+        "ask": Command("cli.ask", "ask", "Ask a question.", calls=True),
+        "index": Command("cli.index", "index", "Index text and Markdown files.", calls=True),
+        "reindex": Command(
+            "cli.reindex", "reindex", "Embed a collection anew in another space.", calls=True
+        ),
+        "search": Command("cli.search", "search", "Find passages.", calls=True),
         "capabilities": Command(
-            "cli.capabilities", "capabilities", "List providers, models and options."
+            "cli.capabilities", "capabilities", "List providers, models and options.", calls=True
         ),
         "doctor": Command(
             "cli.doctor", "doctor", "Check what is configured, reachable and missing."
         ),
         "config explain": Command(
-            "cli.config_explain", "explain", "Explain a configuration, value by value."
+            "cli.config_explain",
+            "explain",
+            "Explain a configuration, value by value.",
+            calls=True,
         ),
         "config schema": Command(
             "cli.config_schema", "schema", "Print the JSON schema of the configuration file."
         ),
+        "token new": Command("cli.token", "new", "Make a token for a caller, and its hash."),
+        "certs": Command("cli.certs", "certs", "Make certificates for development."),
     }
 )
 
-_GROUPS: Mapping[str, str] = MappingProxyType({"config": "Explain configurations."})
+_GROUPS: Mapping[str, str] = MappingProxyType(
+    {"config": "Explain configurations.", "token": "Identify callers."}
+)
 
 
 def build(arguments: Sequence[str]) -> typer.Typer:
@@ -58,6 +71,8 @@ def build(arguments: Sequence[str]) -> typer.Typer:
         place = groups[group[0]] if group else app
         if wanted[: len(group) + 1] == [*group, name]:
             function = getattr(importlib.import_module(command.module), command.function)
+            if command.calls:
+                function = with_connection(function)
             place.command(name, epilog=EPILOG)(function)
         else:
             place.command(name, help=command.summary)(_not_loaded)

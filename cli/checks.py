@@ -10,7 +10,6 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cli.client import is_reachable
-from service_core.channel import create_channel
 
 CONNECT_SECONDS = 3.0
 
@@ -57,9 +56,9 @@ async def accepts_connections(base_url: str) -> bool:
     return True
 
 
-async def health(target: str) -> str | None:
-    """What the server says of itself, such as SERVING; None where none answers."""
-    async with create_channel(target) as channel:
+async def health(channel: grpc.aio.Channel) -> str | None:
+    """What the server says of itself, such as SERVING; None where none answers. Closes it."""
+    async with channel:
         if not await is_reachable(channel, CONNECT_SECONDS):
             return None
         stub: Any = health_pb2_grpc.HealthStub(channel)

@@ -10,7 +10,7 @@ from cli.checks import CONNECT_SECONDS, Finding, State
 from cli.client import default_target, is_reachable
 from cli.messages import circuit_name, provider_name
 from config_core.settings import Settings
-from service_core.channel import create_channel
+from service_core.outgoing import Outgoing
 
 _CALLERS = ("query", "embedding")
 """The services that call providers."""
@@ -25,17 +25,18 @@ _WORST_FIRST = (State.BROKEN, State.NOTE, State.OK)
 
 async def circuit_findings(settings: Settings) -> list[Finding]:
     """A finding for each provider and endpoint that a running service has called."""
-    targets = [default_target(settings, service) for service in _CALLERS]
+    outgoing = Outgoing.of_command(settings)
+    asked = [_ask(outgoing.channel(default_target(settings, service))) for service in _CALLERS]
     found: dict[str, dict[str, pb.CircuitState.ValueType]] = {}
-    for service, states in zip(_CALLERS, await asyncio.gather(*map(_ask, targets)), strict=True):
+    for service, states in zip(_CALLERS, await asyncio.gather(*asked), strict=True):
         for place, state in states.items():
             found.setdefault(place, {})[service] = state
     return [_finding(place, states) for place, states in sorted(found.items())]
 
 
-async def _ask(target: str) -> dict[str, pb.CircuitState.ValueType]:
+async def _ask(channel: grpc.aio.Channel) -> dict[str, pb.CircuitState.ValueType]:
     """The circuits of one service by provider or endpoint; none where it does not answer."""
-    async with create_channel(target) as channel:
+    async with channel:
         if not await is_reachable(channel, CONNECT_SECONDS):
             return {}
         try:

@@ -13,7 +13,7 @@ from cli.exits import CommandError, ExitCode
 from cli.failures import of_call, unreachable
 from cli.output import Output
 from config_core.settings import Settings
-from service_core.channel import create_channel, is_secure_or_local
+from service_core.outgoing import Outgoing, own_channel
 
 CONNECT_SECONDS = 5.0
 
@@ -56,25 +56,24 @@ async def connect(
         ConfigurationFileError: The environment or the configuration file is invalid.
     """
     settings = Settings.read(environ)
+    outgoing = Outgoing.of_command(settings)
     wanted = target or _environment_target(settings, service)
     at = wanted or default_target(settings, service)
-    if carries_key and not is_secure_or_local(
-        at, tls=False, allow_insecure=settings.allow_insecure
-    ):
+    if carries_key and not outgoing.may_carry_keys(at):
         raise CommandError(
-            f"A raw key does not leave over an unencrypted connection to {at}: use a registered "
-            "secret instead, or set CASCADA_ALLOW_INSECURE=1.",
+            f"A raw key does not leave over an unencrypted connection to {at}: use TLS (--tls, "
+            "--ca), a registered secret instead, or set CASCADA_ALLOW_INSECURE=1.",
             ExitCode.REFUSED,
         )
     async with AsyncExitStack() as stack:
-        channel = await stack.enter_async_context(create_channel(at))
+        channel = await stack.enter_async_context(outgoing.channel(at))
         if not await is_reachable(channel):
             if wanted:
                 raise unreachable(service, at)
             with output.working("Starting the services…"):
-                targets = await stack.enter_async_context(embedded_services(environ, output))
-            at = targets[service]
-            channel = await stack.enter_async_context(create_channel(at))
+                embedded = await stack.enter_async_context(embedded_services(environ, output))
+            at = embedded.targets[service]
+            channel = await stack.enter_async_context(own_channel(at, embedded.token))
         try:
             yield Client(channel, service, at)
         except grpc.aio.AioRpcError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from cli.checks import Finding, State, accepts_connections, health
 from cli.circuits import circuit_findings
 from cli.client import default_target
+from cli.identity_findings import identity_findings
 from config_core.connection import PUBLIC_BASE_URL, Credential
 from config_core.errors import CascadaError, ConfigurationFileError
 from config_core.model_configuration import KEYED_PROVIDERS, ConnectionKind
@@ -22,6 +23,7 @@ from config_core.sources.request import Incoming
 from config_core.sources.tenant import DEFAULT_TENANT
 from query.store import open_store
 from query.store.errors import StoreError
+from service_core.outgoing import Outgoing
 from service_core.redaction import scrub
 
 _SERVICES = ("agent-execution", "query", "embedding")
@@ -43,6 +45,9 @@ async def diagnose(environ: Mapping[str, str]) -> list[Finding]:
     except ConfigurationFileError as error:
         findings += _problems("configuration", error)
     else:
+        findings += await asyncio.to_thread(
+            lambda: list(identity_findings(settings, snapshot.document.identity))
+        )
         findings += _models(snapshot)
         findings += _secrets(snapshot)
         findings += await asyncio.gather(
@@ -50,8 +55,14 @@ async def diagnose(environ: Mapping[str, str]) -> list[Finding]:
         )
     findings += _local_models(settings)
     findings.append(await _store(settings))
-    findings += await asyncio.gather(*(_service(settings, service) for service in _SERVICES))
-    findings += await circuit_findings(settings)
+    try:
+        outgoing = Outgoing.of_command(settings)
+        findings += await asyncio.gather(
+            *(_service(settings, service, outgoing) for service in _SERVICES)
+        )
+        findings += await circuit_findings(settings)
+    except ConfigurationFileError as error:
+        findings += _problems("services", error)
     return findings
 
 
@@ -210,10 +221,10 @@ def _exists(path: str) -> bool:
     return Path(path).exists()
 
 
-async def _service(settings: Settings, service: str) -> Finding:
+async def _service(settings: Settings, service: str, outgoing: Outgoing) -> Finding:
     target = default_target(settings, service)
     configured = bool(getattr(settings, f"{service}_target", ""))
-    says = await health(target)
+    says = await health(outgoing.channel(target))
     if says == "SERVING":
         return Finding("services", service, State.OK, f"{target}: {says}")
     if says is not None:

@@ -3,16 +3,14 @@
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 
 from cli import services
 from cli.output import Output
 from config_core.settings import unknown_variables
 from service_core.logs import configure_logs
 from service_core.process import DROPPED_VARIABLES, Process, configure
-from service_core.request_context import Peers
 from service_core.server import GrpcServer
-from service_core.telemetry import Metrics
-from service_core.trace import Tracer
 
 # Nobody else talks to these services: loopback, free ports, and each other.
 _OWN = {
@@ -22,16 +20,39 @@ _OWN = {
     "CASCADA_EMBEDDING_PORT": "0",
     "CASCADA_QUERY_TARGET": "",
     "CASCADA_EMBEDDING_TARGET": "",
+    "CASCADA_SOCKET_DIR": "",
+    **dict.fromkeys(
+        (
+            "CASCADA_TLS",
+            "CASCADA_TLS_CERT_FILE",
+            "CASCADA_TLS_KEY_FILE",
+            "CASCADA_TLS_CLIENT_CA_FILE",
+            "CASCADA_TLS_CA_FILE",
+            "CASCADA_TLS_CLIENT_CERT_FILE",
+            "CASCADA_TLS_CLIENT_KEY_FILE",
+            "CASCADA_SERVICE_TOKEN",
+            "CASCADA_SERVICE_TOKEN_FILE",
+        ),
+        "",
+    ),
 }
 
 _GRACE_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The services that run."""
+
+    targets: Mapping[str, str]
+    """Where each listens."""
+    token: str = field(repr=False)
+    """By which they know the command, where the configuration file has identity on."""
+
+
 @asynccontextmanager
-async def embedded_services(
-    environ: Mapping[str, str], output: Output
-) -> AsyncIterator[Mapping[str, str]]:
-    """Gives each service's target; the services end with the block.
+async def embedded_services(environ: Mapping[str, str], output: Output) -> AsyncIterator[Embedded]:
+    """Gives what the command needs to call them; the services end with the block.
 
     They have the environment's settings and data folder. Raises ConfigurationFileError.
     """
@@ -43,17 +64,14 @@ async def embedded_services(
         output.note(f"{name} is not a variable that Cascada reads: check its spelling.")
     servers = dict[str, GrpcServer]()
     async with AsyncExitStack() as stack:
-        process = Process(
-            settings=settings,
-            snapshots=snapshots,
-            metrics=Metrics(),
-            tracer=Tracer(settings.fingerprint_key),
-            peers=Peers(allow_insecure=settings.allow_insecure),
-        )
+        process = Process.of(settings, snapshots)
+        stack.push_async_callback(process.guard.aclose)
+        stack.push_async_callback(process.limiter.aclose)
         try:
             for build in services.builds(services.NAMES, servers.__setitem__):
                 await build(process, stack)
-            yield {name: services.address(server) for name, server in servers.items()}
+            targets = {name: services.address(server) for name, server in servers.items()}
+            yield Embedded(targets, process.guard.own_token)
         finally:
             for server in reversed(servers.values()):
                 await server.stop(_GRACE_SECONDS)

@@ -33,8 +33,9 @@ EXIT_CODES: Mapping[Reason, ExitCode] = MappingProxyType(
 def unreachable(service: str, target: str) -> CommandError:
     """The service does not answer at its target."""
     return CommandError(
-        f"The {service} service can't be reached at {target}: check that it runs and that the "
-        "target is right, or leave --target out and let the command start its own services.",
+        f"The {service} service can't be reached at {target}: check that it runs, that the target "
+        "is right and that both sides use TLS (--tls, --ca, --cert) or neither, or leave --target "
+        "out and let the command start its own services.",
         ExitCode.UNREACHABLE,
         details={"code": grpc.StatusCode.UNAVAILABLE.name, "metadata": {"service": service}},
     )

@@ -143,3 +143,28 @@ SearchMode = Annotated[
     Mode | None,
     typer.Option("--mode", help="How to search; hybrid if left out.", rich_help_panel=_RETRIEVAL),
 ]
+Mmr = Annotated[
+    float | None,
+    typer.Option(
+        metavar="LAMBDA",
+        help="Choose passages that add something to those before them: 1 weighs relevance alone, "
+        "0 only the difference.",
+        rich_help_panel=_RETRIEVAL,
+    ),
+]
+Neighbours = Annotated[
+    int | None,
+    typer.Option(
+        help="How many passages before and after each are joined to it, up to 5.",
+        rich_help_panel=_RETRIEVAL,
+    ),
+]
+Rerank = Annotated[
+    bool | None,
+    typer.Option(
+        "--rerank/--no-rerank",
+        help="Have the chat model order the best candidates.",
+        rich_help_panel=_RETRIEVAL,
+        show_default=False,
+    ),
+]

@@ -3,20 +3,17 @@
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
-import grpc
 import typer
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cli import options, services
 from cli.exits import CommandError
 from cli.output import Output
 from cli.running import wrong_configuration
 from config_core.errors import ConfigurationFileError
-from service_core.channel import create_channel
 from service_core.process import Build, Process
 from service_core.process import run as run_process
 from service_core.server import BindError, GrpcServer
@@ -99,41 +96,29 @@ def _fail(output: Output, error: CommandError) -> None:
 
 def _announced(names: Sequence[str], output: Output) -> list[Build]:
     """The builds; the last one also begins to wait until all services are ready."""
-    places: dict[str, str] = {}
+    servers: dict[str, GrpcServer] = {}
 
     def started(name: str, server: GrpcServer) -> None:
-        places[name] = services.address(server)
+        servers[name] = server
         output.note(f"{name} listens on {server.host}, port {server.port}")
 
     *first, last = services.builds(names, started)
 
     async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
         server = await last(process, stack)
-        task = asyncio.create_task(_announce(places, output), name="announce")
+        task = asyncio.create_task(_announce(servers, output), name="announce")
         stack.push_async_callback(_ended, task)
         return server
 
     return [*first, build]
 
 
-async def _announce(places: Mapping[str, str], output: Output) -> None:
-    await asyncio.gather(*(_serving(target) for target in places.values()))
+async def _announce(servers: Mapping[str, GrpcServer], output: Output) -> None:
+    await asyncio.gather(*(server.serving() for server in servers.values()))
     output.note("ready")
     if output.as_json:
-        output.document({"ready": True, "services": dict(places)})
-
-
-async def _serving(target: str) -> None:
-    """Returns when the server says SERVING; a server that ends never does."""
-    async with create_channel(target) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)
-        call = stub.Watch(health_pb2.HealthCheckRequest())
-        with suppress(grpc.aio.AioRpcError):
-            async for response in call:
-                if response.status == health_pb2.HealthCheckResponse.SERVING:
-                    call.cancel()
-                    return
-    await asyncio.Event().wait()
+        places = {name: services.address(server) for name, server in servers.items()}
+        output.document({"ready": True, "services": places})
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -52,13 +52,17 @@ def _build(name: str, found: dict[str, str], started: Started) -> Build:
         if name == "query":
             _check_store(settings.store_url)
         targets = {field: at for field, at in found.items() if not getattr(settings, field)}
-        own = replace(process, settings=settings.model_copy(update=targets))
+        own = replace(
+            process,
+            settings=settings.model_copy(update=targets),
+            own_targets=frozenset(targets.values()),
+        )
         try:
             server: GrpcServer = await module.build(own, stack)
         except StoreError as error:
             raise _unusable_store(str(error)) from None
         if name != "agent-execution":
-            found[f"{name}_target"] = address(server)
+            found[f"{name}_target"] = server.socket_target or address(server)
         started(name, server)
         return server
 

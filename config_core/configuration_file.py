@@ -2,7 +2,7 @@
 
 {defaults, tenants: {NAME: {model_configuration, credentials, policy}},
  endpoints: {NAME: {provider, base_url, space?, private?, keyless?}},
- secrets: {NAME: {provider, endpoint?, tenants, from: {env|file}}}, policy}
+ secrets: {NAME: {provider, endpoint?, tenants, from: {env|file}}}, policy, identity?}
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from config_core.identity import IdentityRules
 from config_core.model_configuration import (
     FrozenModel,
     ModelConfiguration,
@@ -115,6 +116,8 @@ class ConfigurationFile(FrozenModel):
     endpoints: Mapping[ReferenceName, EndpointEntry] = Field(default_factory=dict)
     secrets: Mapping[ReferenceName, SecretEntry] = Field(default_factory=dict)
     policy: Policy = Policy()
+    identity: IdentityRules | None = None
+    """Who may call; absent, everybody may, as long as only this machine is listened to."""
 
 
 def json_schema() -> dict[str, Any]:

@@ -17,10 +17,14 @@ def effective_to_wire(
     effective: EffectiveConfiguration,
     *,
     fingerprint_key: SecretStr | None = None,
+    to_operator: bool = False,
     resolved_model: str = "",
     space: EmbeddingSpace | None = None,
 ) -> effective_configuration_pb2.EffectiveConfiguration:
-    """The message; `resolved_model` and `space` are what the answer showed, where it is known."""
+    """The message; `resolved_model` and `space` are what the answer showed, where it is known.
+
+    An operator sees the fingerprints of the operator's keys too.
+    """
     message = effective_configuration_pb2.EffectiveConfiguration(
         values=to_wire(effective.values),
         sources={name: source_to_wire(source) for name, source in effective.sources.items()},
@@ -41,16 +45,18 @@ def effective_to_wire(
     if credential is not None:
         message.credential_source = source_to_wire(credential.source)
     if fingerprint_key is not None:
-        for name, text in _fingerprints(effective, fingerprint_key):
+        for name, text in _fingerprints(effective, fingerprint_key, to_operator=to_operator):
             message.key_fingerprints[name] = text
     return message
 
 
-def _fingerprints(effective: EffectiveConfiguration, key: SecretStr) -> Iterator[tuple[str, str]]:
-    """Those of the caller's and tenant's own keys; the operator's are for the operator's log."""
+def _fingerprints(
+    effective: EffectiveConfiguration, key: SecretStr, *, to_operator: bool
+) -> Iterator[tuple[str, str]]:
+    """Those of the caller's and tenant's own keys; the operator's are for the operator."""
     for index, target in enumerate(effective.targets):
         credential = target.connection.credential
-        if credential is not None and credential.owner is not Owner.OPERATOR:
+        if credential is not None and (to_operator or credential.owner is not Owner.OPERATOR):
             name = effective.kind if index == 0 else f"fallbacks.{index - 1}"
             yield name, fingerprint(credential.key, key)
 

@@ -4,12 +4,14 @@
     ├── InvalidConfigurationError      INVALID_CONFIGURATION    every violation at once
     ├── InvalidArgumentError           INVALID_ARGUMENT         every violation at once
     ├── PolicyViolationError           POLICY_VIOLATION
+    ├── UnauthenticatedError           UNAUTHENTICATED          never says which part was wrong
     ├── PermissionDeniedError          PERMISSION_DENIED
     ├── CapabilityUnsupportedError     CAPABILITY_UNSUPPORTED
     ├── CredentialMissingError         CREDENTIAL_MISSING
     ├── EmbeddingSpaceMismatchError    EMBEDDING_SPACE_MISMATCH
     ├── CollectionNotFoundError        COLLECTION_NOT_FOUND
     ├── DocumentNotFoundError          DOCUMENT_NOT_FOUND
+    ├── LimitExceededError             LIMIT_EXCEEDED
     ├── OverloadedError                OVERLOADED
     ├── BudgetSpentError               BUDGET_SPENT
     ├── RemoteError                    any: the answer of the next service, passed on as it is
@@ -20,6 +22,7 @@
 Which gRPC code a reason has is one table in `service_core.status`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -125,6 +128,18 @@ class PolicyViolationError(ViolationsError):
     reason = Reason.POLICY_VIOLATION
 
 
+class UnauthenticatedError(CascadaError):
+    """Nobody knows who calls; what was wrong with the identity is not told."""
+
+    reason = Reason.UNAUTHENTICATED
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The call needs an identity that this service knows: send one as `authorization: "
+            "Bearer TOKEN`, or connect with a client certificate."
+        )
+
+
 class PermissionDeniedError(CascadaError):
     """The caller may not do this."""
 
@@ -194,6 +209,21 @@ class DocumentNotFoundError(CascadaError):
             f"Collection {collection!r} has none of the documents named.",
             metadata={"collection": collection},
         )
+
+
+class LimitExceededError(CascadaError):
+    """A limit that the operator set for the tenant is used up."""
+
+    reason = Reason.LIMIT_EXCEEDED
+
+    def __init__(self, limit: str, most: int, retry_after: float) -> None:
+        """`limit` is its name in the policy, `most` what it allows; the wait is in seconds."""
+        super().__init__(
+            f"The tenant's limit of {most} {limit.replace('_', ' ')} is used up: try again in "
+            f"{math.ceil(retry_after)} s.",
+            metadata={"limit": limit},
+        )
+        self.retry_after = retry_after
 
 
 class OverloadedError(CascadaError):

@@ -19,6 +19,7 @@ from config_core.errors import ConfigurationFileError
 from config_core.layer_rules import own_problems, registration_problems
 from config_core.model_configuration import KEYED_PROVIDERS, ModelConfiguration, ModelProvider
 from config_core.place import Place
+from config_core.policy import Policy
 from config_core.validation import problems_of
 
 MAX_TENANT_LENGTH = 128
@@ -97,11 +98,13 @@ def layer_problems(layer: ModelConfiguration, document: ConfigurationFile) -> Pr
 def _contradictions(document: ConfigurationFile) -> Problems:
     """What only shows when the parts are held against one another."""
     parts = [("defaults", document.defaults), ("policy.locks", document.policy.locks)]
+    yield from _placed("policy", _policy_problems(document, document.policy))
     for name, tenant in document.tenants.items():
         place = f"tenants.{name}"
         parts.append((f"{place}.model_configuration", tenant.model_configuration))
         parts.append((f"{place}.policy.locks", tenant.policy.locks))
         yield from _placed(place, _tenant_problems(document, name, tenant))
+        yield from _placed(f"{place}.policy", _policy_problems(document, tenant.policy))
     for place, layer in parts:
         yield from _placed(place, layer_problems(layer, document))
     for name, endpoint in document.endpoints.items():
@@ -113,6 +116,12 @@ def _contradictions(document: ConfigurationFile) -> Problems:
 def _placed(place: str, problems: Problems) -> Problems:
     for path, why in problems:
         yield f"{place}.{path}" if path else place, why
+
+
+def _policy_problems(document: ConfigurationFile, policy: Policy) -> Problems:
+    for index, name in enumerate(policy.endpoints or ()):
+        if name not in document.endpoints and name not in set(ModelProvider):
+            yield f"endpoints[{index}]", "is neither registered under endpoints nor a provider"
 
 
 def _tenant_problems(document: ConfigurationFile, name: str, tenant: TenantEntry) -> Problems:

@@ -1,36 +1,54 @@
 """Every secret that the operator has given this process: what no log may ever hold."""
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 
 from pydantic import BaseModel, SecretStr
 
 from config_core.configuration_file import SecretOrigin
 from config_core.secrets import SecretReader, SecretUnavailableError
 from config_core.snapshot import Snapshot
+from config_core.sources.environment import Environment
+
+REMEMBERED_SECONDS = 7200.0
+"""How long a secret that was replaced is still kept out of the logs: the longest request, twice."""
 
 
 class KnownSecrets:
     """The secrets of a snapshot; those in files are looked at anew, since they are rotated."""
 
-    def __init__(self, *others: SecretStr | None) -> None:
+    def __init__(
+        self, *others: SecretStr | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """`others` are secrets that stand in no snapshot."""
         self._others = [secret.get_secret_value() for secret in others if secret is not None]
+        self._clock = clock
         self._snapshot: Snapshot | None = None
         self._fixed: list[str] = []
         self._origins: list[SecretOrigin] = []
+        self._seen: dict[str, float] = {}
 
     def of(self, snapshot: Snapshot) -> list[str]:
-        """The values in force."""
+        """The values in force, and those that were until recently."""
         if snapshot is not self._snapshot:
-            environment = snapshot.environment
-            keys = [connection.api_key for connection in environment.connections.values()]
-            found = [*_walk(snapshot.document), *_walk(environment.configuration), *keys]
+            found = [*_walk(snapshot.document), *_of_environment(snapshot.environment)]
             self._fixed = [
                 secret.get_secret_value() for secret in found if isinstance(secret, SecretStr)
             ]
             self._origins = [origin for origin in found if isinstance(origin, SecretOrigin)]
             self._snapshot = snapshot
-        return [*self._others, *self._fixed, *_read(self._origins, snapshot.secrets)]
+        now = self._clock()
+        in_force = (*self._fixed, *_read(self._origins, snapshot.secrets))
+        self._seen.update(dict.fromkeys(in_force, now))
+        for value in [value for value, at in self._seen.items() if now - at > REMEMBERED_SECONDS]:
+            del self._seen[value]
+        return [*self._others, *self._seen]
+
+
+def _of_environment(environment: Environment) -> Iterator[SecretStr | SecretOrigin]:
+    yield from _walk(environment.configuration)
+    for connection in environment.connections.values():
+        yield from _walk(connection.api_key)
 
 
 def _walk(value: object) -> Iterator[SecretStr | SecretOrigin]:

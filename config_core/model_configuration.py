@@ -117,6 +117,18 @@ class Fallbacks(FrozenModel):
     alternatives: Annotated[tuple[Fallback, ...], Field(max_length=MAX_FALLBACKS)] = ()
     fallback_on: tuple[FallbackCondition, ...] = ()
 
+    def without_keys(self) -> "Fallbacks":
+        """The same alternatives, none with a key."""
+        if all(alternative.api_key is None for alternative in self.alternatives):
+            return self
+        return Fallbacks(
+            alternatives=tuple(
+                alternative.model_copy(update={"api_key": None})
+                for alternative in self.alternatives
+            ),
+            fallback_on=self.fallback_on,
+        )
+
 
 class ModelConfiguration(FrozenModel):
     """Every choice about models that a layer can make; `None` leaves it to the next layer."""

@@ -1,16 +1,21 @@
-"""The operator's policy: locks that supply a value, bounds that only limit one."""
+"""The operator's policy as the configuration file states it, for everyone or for one tenant.
+
+`Rules` (config_core.rules) is what holds for a tenant: its own policy together with the general.
+"""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from enum import StrEnum
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from config_core.model_configuration import (
-    CONNECTION_FIELDS,
+    ConnectionKind,
     FrozenModel,
     ModelConfiguration,
     Number,
-    set_fields,
+    Provider,
+    ReferenceName,
 )
 
 BoundedField = Literal[
@@ -24,7 +29,30 @@ BoundedField = Literal[
     "attempt_timeout_seconds",
     "first_token_timeout_seconds",
     "stall_timeout_seconds",
+    "top_k",
+    "batch",
 ]
+
+Ceiling = Literal["top_k", "batch"]
+"""Bounds on parts of a request other than its model configuration: passages of a retrieval, texts
+of one Embed."""
+CEILINGS: tuple[Ceiling, ...] = ("top_k", "batch")
+
+ModelPattern = Annotated[str, Field(min_length=1, max_length=256)]
+"""A model's name, in which `*`, `?` and `[…]` stand for what they do in a file name."""
+
+Amount = Annotated[int, Field(ge=1, le=10_000_000_000)]
+
+
+class OwnKeys(StrEnum):
+    """What a tenant's requests do about keys."""
+
+    ALLOWED = "allowed"
+    """A request may bring its own key."""
+    REQUIRED = "required"
+    """The operator's keys are not used: the request's or the tenant's own are."""
+    FORBIDDEN = "forbidden"
+    """A request that brings a key is refused."""
 
 
 class Bound(FrozenModel):
@@ -63,57 +91,66 @@ class Bound(FrozenModel):
         return " and ".join(parts)
 
 
+class ModelPatterns(FrozenModel):
+    """The models of one provider that may be called, by operation; absent means all."""
+
+    chat: tuple[ModelPattern, ...] | None = None
+    """Patterns of chat models."""
+    embedding: tuple[ModelPattern, ...] | None = None
+    """Patterns of embedding models."""
+
+    def of(self, kind: ConnectionKind) -> tuple[str, ...] | None:
+        """The patterns of an operation; `None` where every model is allowed."""
+        return self.chat if kind == "chat" else self.embedding
+
+
+class Limits(FrozenModel):
+    """How much a tenant may ask for; absent means without limit."""
+
+    requests_per_minute: Amount | None = None
+    """Requests in any 60 seconds."""
+    tokens_per_minute: Amount | None = None
+    """Tokens of prompts and answers in any 60 seconds."""
+    concurrent_requests: Amount | None = None
+    """Requests that run at the same time."""
+
+
 class Policy(FrozenModel):
-    """What the operator fixes or limits, for everyone or for one tenant."""
+    """What the operator fixes, allows or limits."""
 
     locks: ModelConfiguration = ModelConfiguration()
     """Values that hold whatever a request says; a request that says otherwise is refused."""
     bounds: Mapping[BoundedField, Bound] = Field(default_factory=dict)
     """Limits by field: a request beyond one is refused, a lower layer's value is brought inside."""
+    providers: tuple[Provider, ...] | None = None
+    """The providers that may be called; absent means all."""
+    models: Mapping[Provider, ModelPatterns] = Field(default_factory=dict)
+    """The models that may be called, by provider; those of a provider not named here are all."""
+    endpoints: tuple[ReferenceName, ...] | None = None
+    """The registered endpoints that may be called, and by a provider's name its own service."""
+    own_keys: OwnKeys | None = None
+    """Whether requests may, must or must not use keys of their own; absent means they may."""
     operator_fallback: bool | None = None
     """Whether a request with its own key may fall back to the operator's; absent means no."""
+    limits: Limits = Limits()
+    """How much each tenant may ask for."""
 
     @model_validator(mode="after")
     def _bounds_in_range(self) -> Self:
         for name, bound in self.bounds.items():
             for end in (bound.min, bound.max):
-                try:
-                    ModelConfiguration.model_validate({name: end})
-                except ValidationError:
-                    raise ValueError(f"{name} can't be bounded by {end:g}") from None
+                if not _in_range(name, end):
+                    raise ValueError(f"{name} can't be bounded by {end:g}")
         return self
 
-    def over(self, general: "Policy") -> "Policy":
-        """This policy with the general one beneath: own locks win, the tighter bound holds."""
-        bounds = dict(general.bounds)
-        for name, bound in self.bounds.items():
-            bounds[name] = bound.tighten(bounds[name]) if name in bounds else bound
-        return Policy(
-            locks=ModelConfiguration.model_construct(
-                **_locks_over(set_fields(self.locks), set_fields(general.locks))
-            ),
-            bounds=bounds,
-            operator_fallback=(
-                general.operator_fallback
-                if self.operator_fallback is None
-                else self.operator_fallback
-            ),
-        )
 
-
-def _locks_over(own: dict[str, Any], general: dict[str, Any]) -> dict[str, Any]:
-    """The locks of both; a connection that the own ones fix replaces the general one whole."""
-    beneath = dict(general)
-    for kind, names in CONNECTION_FIELDS.items():
-        if not any(name in own for name in names):
-            continue
-        provider_field, *others = names
-        provider = own.get(provider_field)
-        same = provider is not None and provider is general.get(provider_field)
-        if same and not any(name in own for name in others):
-            continue  # it restates the general one's provider
-        dependent = () if same else (f"{kind}_model", f"{kind}_dimensions")
-        fallbacks = ("fallbacks",) if kind == "chat" else ()
-        for name in (*names, *dependent, *fallbacks):
-            beneath.pop(name, None)
-    return {**beneath, **own}
+def _in_range(name: str, end: float | None) -> bool:
+    if end is None:
+        return True
+    if name in CEILINGS:
+        return end >= 1 and end.is_integer()
+    try:
+        ModelConfiguration.model_validate({name: end})
+    except ValidationError:
+        return False
+    return True

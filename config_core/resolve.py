@@ -11,6 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from config_core.breaches import (
+    apply_bounds,
+    key_violations,
+    lock_violations,
+    place_violations,
+)
 from config_core.effective import DroppedOption, EffectiveConfiguration, Target
 from config_core.errors import (
     CapabilityUnsupportedError,
@@ -22,16 +28,14 @@ from config_core.errors import (
     ViolationsError,
 )
 from config_core.layer import Layer
-from config_core.limits import apply_bounds, lock_violations
 from config_core.model_configuration import (
     CONNECTION_FIELDS,
     ConnectionKind,
-    Fallbacks,
     ModelConfiguration,
 )
 from config_core.options import Options
-from config_core.policy import Policy
 from config_core.registry import Registry
+from config_core.rules import Rules
 from config_core.source import Source
 from config_core.targets import chat_targets, embedding_target
 from config_core.walk import Decision, walk
@@ -64,6 +68,8 @@ class Resolution:
 
     effective: EffectiveConfiguration
     violations: tuple[Violation, ...]
+    of_space: tuple[Violation, ...] = ()
+    """Those that the space of a collection may undo, where none was given."""
 
     def require(self) -> EffectiveConfiguration:
         """The effective configuration; raises the error that its violations make."""
@@ -85,18 +91,19 @@ def resolve(
     kind: ConnectionKind,
     layers: Iterable[Layer],
     registry: Registry,
-    policy: Policy,
+    rules: Rules,
     snapshot_version: str,
     violations: Iterable[Violation] = (),
 ) -> Resolution:
     """Resolve one operation over its layers, in any order; forwarded layers win a tie."""
     found = list(violations)
     ascending = sorted(layers, key=lambda layer: (-layer.source, layer.forwarded))
-    locks = Layer.of(Source.LOCKED, policy.locks)
-    found += lock_violations(kind, ascending, policy, registry)
+    locks = Layer.of(Source.LOCKED, rules.locks)
+    found += lock_violations(kind, ascending, rules, registry)
+    found += key_violations(kind, ascending, rules)
     decision = walk(kind, _locked(kind, ascending, locks), registry, found)
     values, sources = _merge(ascending, locks, _OWN_FIELDS[kind])
-    found += apply_bounds(values, sources, ascending, policy)
+    found += apply_bounds(values, sources, ascending, rules)
     options = Options(
         {name: values[name] for name in _SAMPLING if name in values},
         sources,
@@ -104,7 +111,7 @@ def resolve(
     )
     dropped: list[DroppedOption] = []
     if kind == "chat":
-        targets = chat_targets(decision, options, registry, policy, found, dropped)
+        targets = chat_targets(decision, options, registry, rules, found, dropped)
         for option in dropped:
             values.pop(option.field, None)
             sources.pop(option.field, None)
@@ -113,6 +120,8 @@ def resolve(
         targets = (target,)
         if dimensions != decision.dimensions:
             decision = replace(decision, dimensions=dimensions, dimensions_source=Source.DEFAULT)
+    forbidden = list(place_violations(kind, decision, targets[0].connection, rules))
+    found += [each.violation for each in forbidden]
     _add_decision(kind, decision, values, sources)
     for target in targets:
         _add_options(target, options, values, sources)
@@ -128,7 +137,8 @@ def resolve(
         fallbacks=decision.fallbacks,
         stated=decision.stated,
     )
-    return Resolution(effective, tuple(found))
+    of_space = tuple(each.violation for each in forbidden if each.of_space)
+    return Resolution(effective, tuple(found), of_space)
 
 
 def _locked(kind: ConnectionKind, ascending: Sequence[Layer], locks: Layer) -> list[Layer]:
@@ -191,20 +201,8 @@ def _add_decision(
         values["embedding_dimensions"] = decision.dimensions
         sources["embedding_dimensions"] = decision.dimensions_source
     if kind == "chat" and decision.fallbacks is not None:
-        values["fallbacks"] = _without_keys(decision.fallbacks)
+        values["fallbacks"] = decision.fallbacks.without_keys()
         sources["fallbacks"] = decision.fallbacks_source
-
-
-def _without_keys(fallbacks: Fallbacks) -> Fallbacks:
-    if all(alternative.api_key is None for alternative in fallbacks.alternatives):
-        return fallbacks
-    return Fallbacks(
-        alternatives=tuple(
-            alternative.model_copy(update={"api_key": None})
-            for alternative in fallbacks.alternatives
-        ),
-        fallback_on=fallbacks.fallback_on,
-    )
 
 
 def _add_options(

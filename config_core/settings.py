@@ -4,12 +4,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from config_core.environ import EnvironmentModel
 from config_core.sources.environment import PREFIX, ConfigurationVariables
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+_LIMITS_SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+def _limits_url(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(_LIMITS_SCHEMES):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    return value
+
+
+LimitsUrl = Annotated[SecretStr, AfterValidator(_limits_url)]
+"""It may hold a password, and so is a secret."""
 
 
 class Settings(EnvironmentModel):
@@ -48,10 +61,12 @@ class Settings(EnvironmentModel):
     """Private key of that certificate."""
     tls_client_ca_file: Path | None = None
     """Authorities of client certificates; with it every client must show one."""
+    tls: bool = False
+    """Whether calls to other services use TLS; the next three make them do so too."""
     tls_ca_file: Path | None = None
-    """Authorities of the servers that are called, instead of the public ones; makes calls TLS."""
+    """Authorities of the servers that are called, instead of the public ones."""
     tls_client_cert_file: Path | None = None
-    """Certificate to show to the servers that are called; makes calls TLS."""
+    """Certificate to show to the servers that are called."""
     tls_client_key_file: Path | None = None
     """Private key of that certificate."""
     tls_server_name: str = ""
@@ -68,10 +83,20 @@ class Settings(EnvironmentModel):
     """A GGUF file to serve as the local chat model instead of the bundled one."""
     max_context_tokens: Annotated[int, Field(ge=512)] = 8000
     """The most tokens of a prompt to a provider, passages included, by estimate."""
+    prompt_template_file: Path | None = None
+    """A text file with the template of the system message that passages are given in; built in."""
     nothing_found_answer: str = "The documents hold nothing about this question."
     """The answer where retrieval finds no passage."""
     provider_transport: Literal["lean", "sdk"] = "lean"
     """What speaks to the providers: `lean`, a client of our own, or `sdk`, each provider's own."""
+    limits_url: LimitsUrl | None = None
+    """Redis or Valkey in which processes count together what tenants use; in memory by default."""
+    limits_on_failure: Literal["open", "closed"] = "open"
+    """What becomes of requests while that server is away: let in uncounted, or refused."""
+    audit_file: Path | None = None
+    """File that gets a line for each request, instead of the log."""
+    audit_content: bool = False
+    """Whether those lines hold what was asked and answered."""
     log_level: str = Field(default="info", pattern="^(?i:debug|info|warning|error)$")
     """debug, info, warning or error."""
     grace_seconds: Annotated[float, Field(ge=0, le=600)] = 20.0

@@ -5,8 +5,9 @@ becomes the next snapshot as a whole, one that is not is reported and changes no
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from config_core import file_reader
@@ -14,9 +15,9 @@ from config_core.configuration_file import ConfigurationFile
 from config_core.errors import ConfigurationFileError
 from config_core.layer import Layer
 from config_core.model_configuration import ConnectionKind
-from config_core.policy import Policy
 from config_core.registry import Registry
 from config_core.resolve import Resolution, resolve
+from config_core.rules import Rules
 from config_core.secrets import SecretReader
 from config_core.sources import collection, file, tenant
 from config_core.sources.collection import PinnedSpace
@@ -52,7 +53,7 @@ class Snapshot:
             kind,
             layers,
             self.registry(tenant_id, incoming),
-            self.policy(tenant_id),
+            self.rules(tenant_id),
             self.version,
             incoming.violations,
         )
@@ -72,10 +73,21 @@ class Snapshot:
             self.document, self.environment, self.secrets, tenant_id, incoming.connections
         )
 
-    def policy(self, tenant_id: str) -> Policy:
-        """The policy for this tenant, over the one for everyone."""
-        entry = self.document.tenants.get(tenant_id)
-        return entry.policy.over(self.document.policy) if entry else self.document.policy
+    def rules(self, tenant_id: str) -> Rules:
+        """The rules for this tenant: its own policy and the one for everyone."""
+        return self._rules.get(tenant_id, self._general_rules)
+
+    @cached_property
+    def _rules(self) -> Mapping[str, Rules]:
+        general = self.document.policy
+        return {
+            name: Rules.of(general, name, entry.policy)
+            for name, entry in self.document.tenants.items()
+        }
+
+    @cached_property
+    def _general_rules(self) -> Rules:
+        return Rules.of(self.document.policy)
 
 
 class Snapshots:

@@ -4,6 +4,7 @@ from collections.abc import MutableSequence
 from dataclasses import replace
 from typing import Any
 
+from config_core.breaches import operators_key
 from config_core.capabilities import (
     MATRIX,
     default_model,
@@ -14,12 +15,11 @@ from config_core.connection import Owner
 from config_core.effective import DroppedOption, Skip, Target
 from config_core.errors import Reason, Violation
 from config_core.layer import field_path
-from config_core.limits import violation
 from config_core.model_configuration import Fallback, FallbackCondition
 from config_core.options import Options
 from config_core.place import Claim, Place
-from config_core.policy import Policy
 from config_core.registry import Registry
+from config_core.rules import Broken, Rules
 from config_core.source import Source
 from config_core.walk import Decision
 
@@ -30,7 +30,7 @@ def chat_targets(
     decision: Decision,
     options: Options,
     registry: Registry,
-    policy: Policy,
+    rules: Rules,
     violations: MutableSequence[Violation],
     dropped: MutableSequence[DroppedOption],
 ) -> tuple[Target, ...]:
@@ -42,9 +42,9 @@ def chat_targets(
     primary = _primary(decision, options, registry, violations, dropped, forgiven=forgiven)
     rest = []
     for index, alternative in enumerate(alternatives):
-        target = _alternative(index, alternative, decision, options, registry, policy, violations)
+        target = _alternative(index, alternative, decision, options, registry, rules, violations)
         if target is not None:
-            rest.append(_guarded(target, primary, policy))
+            rest.append(_guarded(target, primary, rules))
     return (primary, *rest)
 
 
@@ -92,7 +92,7 @@ def _alternative(
     decision: Decision,
     options: Options,
     registry: Registry,
-    policy: Policy,
+    rules: Rules,
     violations: MutableSequence[Violation],
 ) -> Target | None:
     source = decision.fallbacks_source
@@ -112,11 +112,12 @@ def _alternative(
     claim = Claim(source, alternative.api_key, alternative.secret_ref, index)
     connection, problem = registry.connect("chat", place, claim)
     skip = None
-    rule = _broken_lock(place, model, policy)
-    if rule is not None and source in _EXPLICIT:
-        violations.append(violation(source, name, rule, "is not what the operator has fixed"))
-    elif rule is not None:
-        skip = Skip(Reason.POLICY_VIOLATION, f"the policy rule {rule} forbids it")
+    broken = _broken_lock(place, model, rules) or rules.refusal("chat", place, model)
+    if broken is not None and source in _EXPLICIT:
+        violations.append(broken.violation(field_path(source, name), name))
+    broken = broken or operators_key(connection, rules)
+    if broken is not None:
+        skip = Skip(Reason.POLICY_VIOLATION, f"the policy rule {broken.rule} forbids it")
     taken, refused = options.split(place.provider, model)
     explicit = {option for option in refused if options.sources[option] in _EXPLICIT}
     if explicit and skip is None:
@@ -139,7 +140,7 @@ def _alternative(
     )
 
 
-def _guarded(target: Target, primary: Target, policy: Policy) -> Target:
+def _guarded(target: Target, primary: Target, rules: Rules) -> Target:
     """A request with its own key never falls back to the operator's, unless policy says so."""
     own, other = primary.connection.credential, target.connection.credential
     if (
@@ -147,7 +148,7 @@ def _guarded(target: Target, primary: Target, policy: Policy) -> Target:
         and own.owner is Owner.CALLER
         and (other is None or other.owner is Owner.OPERATOR)
         and target.connection.base_url  # the model in this process is nobody's account
-        and not policy.operator_fallback
+        and not rules.operator_fallback
         and target.skip is None
     ):
         detail = "a request with its own key does not fall back to the operator's"
@@ -155,15 +156,17 @@ def _guarded(target: Target, primary: Target, policy: Policy) -> Target:
     return target
 
 
-def _broken_lock(place: Place, model: str, policy: Policy) -> str | None:
-    locks = policy.locks
+def _broken_lock(place: Place, model: str, rules: Rules) -> Broken | None:
+    locks = rules.locks
     if locks.chat_endpoint is not None and place.endpoint != locks.chat_endpoint:
-        return "locks.chat_endpoint"
-    if locks.chat_provider is not None and place.provider is not locks.chat_provider:
-        return "locks.chat_provider"
-    if locks.chat_model is not None and model != locks.chat_model:
-        return "locks.chat_model"
-    return None
+        name = "chat_endpoint"
+    elif locks.chat_provider is not None and place.provider is not locks.chat_provider:
+        name = "chat_provider"
+    elif locks.chat_model is not None and model != locks.chat_model:
+        name = "chat_model"
+    else:
+        return None
+    return Broken(rules.lock_rule(name), "is not what the operator has fixed")
 
 
 def embedding_target(

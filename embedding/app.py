@@ -24,7 +24,10 @@ NAME = "cascada.embedding.v1.EmbeddingService"
 
 async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
     """Start the embedding service; it says SERVING once its local model is loaded or has failed."""
-    clients = ClientPool(transport=Transport(process.settings.provider_transport))
+    clients = ClientPool(
+        transport=Transport(process.settings.provider_transport),
+        allow_insecure=process.settings.allow_insecure,
+    )
     stack.push_async_callback(clients.aclose)
     upstream = UpstreamMonitor(SERVICE, process.metrics, clients)
     local = LocalEmbeddingProvider()

@@ -17,13 +17,16 @@ _BALANCED = json.dumps(
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.%a-z]+)\]|(?P<name>[^:/\[\]@]+))(?::[0-9]+)?")
 
 
-def create_channel(target: str, *, tls: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+def create_channel(
+    target: str, *, tls: grpc.ChannelCredentials | None = None, server_name: str = ""
+) -> grpc.aio.Channel:
     """Opens a channel; the owner closes it.
 
     Args:
         target: A gRPC target, such as `localhost:50052`, `unix:/run/query` or `dns:///query:50052`.
             The last form spreads calls over all addresses of the name.
         tls: Credentials of an encrypted channel; None is plain text.
+        server_name: The name that the server's certificate has to carry; empty is the target's.
     """
     options: list[tuple[str, str | int]] = [
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -41,6 +44,8 @@ def create_channel(target: str, *, tls: grpc.ChannelCredentials | None = None) -
     ]
     if target.startswith("dns:///"):
         options.append(("grpc.service_config", _BALANCED))
+    if server_name:
+        options.append(("grpc.ssl_target_name_override", server_name))
     if tls is not None:
         return grpc.aio.secure_channel(target, tls, options=options)
     # A proxy from the environment would carry plain text, keys included, to another host.
@@ -66,8 +71,19 @@ def is_local_peer(peer: str) -> bool:
     return scheme in {"ipv4", "ipv6"} and _is_loopback_address(address)
 
 
+def is_socket(target: str) -> bool:
+    """Tells whether a target is a unix socket."""
+    return target.startswith(("unix:", "unix-abstract:"))
+
+
+def is_loopback_host(host: str) -> bool:
+    """Tells whether a server on `host` is heard by this machine alone."""
+    bare = host.removeprefix("[").removesuffix("]")
+    return bare.lower().removesuffix(".") == "localhost" or _is_loopback(bare)
+
+
 def _is_local_target(target: str) -> bool:
-    if target.startswith(("unix:", "unix-abstract:")):
+    if is_socket(target):
         return True
     if target.startswith(("ipv4:", "ipv6:")):
         addresses = unquote(target.partition(":")[2]).lstrip("/").split(",")
@@ -76,7 +92,7 @@ def _is_local_target(target: str) -> bool:
     host = _host(target.removeprefix("dns:///").removeprefix("dns:"))
     if host is None:
         return False
-    return host.lower().removesuffix(".") == "localhost" or _is_loopback(host)
+    return is_loopback_host(host)
 
 
 def _is_loopback_address(address: str) -> bool:

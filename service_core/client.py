@@ -9,7 +9,7 @@ from cascada.config.v1 import model_configuration_pb2, provenance_pb2
 
 from config_core.convert import to_wire
 from config_core.convert_provenance import provenance_to_wire
-from config_core.errors import PermissionDeniedError
+from config_core.errors import CascadaError, PermissionDeniedError, Reason, RemoteError
 from config_core.forward import Forwarded
 from service_core.channel import is_secure_or_local
 from service_core.status import from_status
@@ -44,4 +44,16 @@ class NextService:
         try:
             yield
         except grpc.aio.AioRpcError as error:
-            raise from_status(error, self.name, self.target) from None
+            raise self._own(from_status(error, self.name, self.target)) from None
+
+    def _own(self, error: CascadaError) -> CascadaError:
+        """The error itself, unless it is about this service's identity and not the caller's."""
+        refused = error.code_reason is Reason.PERMISSION_DENIED and "roles" in error.metadata
+        if not refused and error.code_reason is not Reason.UNAUTHENTICATED:
+            return error
+        return RemoteError(
+            Reason.INTERNAL,
+            f"The {self.name} service refuses the identity of the service before it: its operator "
+            "has to give that one a token or certificate with the role service.",
+            metadata={"service": self.name},
+        )

@@ -25,6 +25,7 @@ from config_core.source import Source
 from config_core.sources.collection import PinnedSpace
 from config_core.sources.request import Incoming
 from service_core.circuit import Circuits, CircuitState
+from service_core.identity.caller import current, is_operator
 from service_core.request_context import Peers, invalid, read_context, refuse_if
 
 Pinned = Callable[[str, Sequence[str]], Awaitable[Sequence[tuple[PinnedSpace, Sequence[str]]]]]
@@ -143,7 +144,9 @@ class ConfigurationServicer(pb_grpc.ConfigurationServiceServicer):
         response.operations.add(
             operation=_OPERATIONS[kind],
             effective=effective_to_wire(
-                resolution.effective, fingerprint_key=self._fingerprint_key
+                resolution.effective,
+                fingerprint_key=self._fingerprint_key,
+                to_operator=is_operator(),
             ),
             collections=collections,
         )
@@ -198,6 +201,9 @@ class ConfigurationServicer(pb_grpc.ConfigurationServiceServicer):
         return message
 
     def _circuit(self, place: Place) -> pb.CircuitState.ValueType:
+        """What a circuit says is the operator's, where callers are told apart."""
+        if current() is not None and not is_operator():
+            return pb.CIRCUIT_STATE_UNSPECIFIED
         return _CIRCUIT_STATES[self._circuits.state_of(place.provider, place.endpoint)]
 
 

@@ -35,6 +35,11 @@ class Health:
             self._serving[name] = serving
         self._announce()
 
+    async def serving(self) -> None:
+        """Waits until the whole serves; after `refuse` it never does."""
+        while self._refusing or not all(self._serving.values()):
+            await self._changed.wait()
+
     def refuse(self) -> None:
         """Sets everything to NOT_SERVING for good."""
         self._refusing = True

@@ -12,7 +12,9 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import grpc
 import structlog
@@ -26,14 +28,28 @@ from config_core.settings import Settings, unknown_variables
 from config_core.snapshot import Snapshot, Snapshots
 from config_core.sources import environment
 from service_core import lifecycle
+from service_core.audit import open_audit
 from service_core.circuit import Circuits
+from service_core.client import NextService
 from service_core.configuration_servicer import ConfigurationServicer, Pinned
-from service_core.interceptors import ErrorInterceptor, TelemetryInterceptor
+from service_core.identity import Guard, startup
+from service_core.interceptors import (
+    AuditInterceptor,
+    CeilingInterceptor,
+    ErrorInterceptor,
+    IdentityInterceptor,
+    LimitsInterceptor,
+    TelemetryInterceptor,
+)
+from service_core.limits import Limiter, open_limits
 from service_core.logs import configure_logs
+from service_core.outgoing import Outgoing, own_channel
 from service_core.request_context import Peers
 from service_core.server import BindError, GrpcServer
 from service_core.telemetry import Metrics, start_metrics_port
+from service_core.tls import ServerTls
 from service_core.trace import Tracer
+from service_core.watch import Watch
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -53,14 +69,69 @@ class Process:
     metrics: Metrics
     tracer: Tracer
     peers: Peers
+    guard: Guard
+    limiter: Limiter
+    outgoing: Outgoing
+    tls: ServerTls | None
+    sockets: Path | None
+    """Folder of the unix sockets of its servers."""
+    own_targets: frozenset[str] = frozenset()
+    """Where its own servers listen: calls to them stay inside, in plain text."""
+
+    @classmethod
+    def of(cls, settings: Settings, snapshots: Snapshots) -> "Process":
+        """The parts as the settings say; nothing runs yet.
+
+        Raises:
+            ConfigurationFileError: Identity or TLS is missing or wrong, or a library is.
+        """
+        startup.check(settings, snapshots.current.document.identity)
+        tls = ServerTls.of(settings)
+        return cls(
+            settings=settings,
+            snapshots=snapshots,
+            metrics=Metrics(),
+            tracer=Tracer(settings.fingerprint_key),
+            peers=Peers(encrypted=tls is not None, allow_insecure=settings.allow_insecure),
+            guard=Guard(snapshots, required=startup.is_exposed(settings)),
+            limiter=Limiter(open_limits(settings)),
+            outgoing=Outgoing.of_service(settings),
+            tls=tls,
+            sockets=settings.socket_dir,
+        )
 
     def server(self, service: str, port: int) -> GrpcServer:
         """A server of this process, with the interceptors that each of ours has."""
-        interceptors: Sequence[grpc.aio.ServerInterceptor] = (
-            ErrorInterceptor(self.tracer.of_error),
-            TelemetryInterceptor(self.metrics, service),
+        return GrpcServer(
+            self.settings.host,
+            port,
+            interceptors=(
+                ErrorInterceptor(self.tracer.of_error),
+                TelemetryInterceptor(self.metrics, service),
+                AuditInterceptor(
+                    service,
+                    fingerprint_key=self.settings.fingerprint_key,
+                    content=self.settings.audit_content,
+                ),
+                IdentityInterceptor(self.guard),
+                LimitsInterceptor(self.snapshots, self.limiter),
+                CeilingInterceptor(self.snapshots),
+            ),
+            tls=None if self.tls is None else self.tls.credentials(),
+            socket=None if self.sockets is None else self.sockets / f"{service}.sock",
         )
-        return GrpcServer(self.settings.host, port, interceptors=interceptors)
+
+    def channel(self, target: str) -> grpc.aio.Channel:
+        """A channel to another service; the owner closes it."""
+        if target in self.own_targets:
+            return own_channel(target, self.guard.own_token)
+        return self.outgoing.channel(target)
+
+    def next_service(self, name: str, target: str) -> NextService:
+        """What the client of another service needs to know of it."""
+        if target in self.own_targets:
+            return NextService(name, target)
+        return self.outgoing.next_service(name, target)
 
     def add_configuration(
         self,
@@ -102,21 +173,30 @@ def configure(environ: Mapping[str, str]) -> tuple[Settings, Snapshots]:
     return settings, snapshots
 
 
-async def open_process(settings: Settings, snapshots: Snapshots, stack: AsyncExitStack) -> Process:
-    """Start what the services share: the watch over the file and the metrics' port."""
-    watch = asyncio.create_task(snapshots.watch(), name="configuration-watch")
-    stack.push_async_callback(_cancelled, watch)
-    metrics = Metrics()
-    port = start_metrics_port(metrics.registry, settings.host, settings.metrics_port)
+async def open_process(
+    settings: Settings, snapshots: Snapshots, stack: AsyncExitStack, *, several: bool = False
+) -> Process:
+    """Start what the services share: the watches over files and the metrics' port.
+
+    With TLS, `several` services of one process reach one another over unix sockets: the certificate
+    need not be one for this machine's own address.
+    """
+    process = Process.of(settings, snapshots)
+    if several and process.tls is not None and process.sockets is None:
+        folder = stack.enter_context(TemporaryDirectory(prefix="cascada-"))
+        process = replace(process, sockets=Path(folder))
+    stack.push_async_callback(process.guard.aclose)
+    stack.push_async_callback(process.limiter.aclose)
+    watch = Watch()
+    process.outgoing.keep_current(watch)
+    if process.tls is not None:
+        watch.add(process.tls.paths, process.tls.reload)
+    for name, run_watch in (("configuration-watch", snapshots.watch), ("file-watch", watch.run)):
+        stack.push_async_callback(_cancelled, asyncio.create_task(run_watch(), name=name))
+    port = start_metrics_port(process.metrics.registry, settings.host, settings.metrics_port)
     if port is not None:
         stack.push_async_callback(port.close)
-    return Process(
-        settings=settings,
-        snapshots=snapshots,
-        metrics=metrics,
-        tracer=Tracer(settings.fingerprint_key),
-        peers=Peers(allow_insecure=settings.allow_insecure),
-    )
+    return process
 
 
 def run(builds: Sequence[Build], environ: MutableMapping[str, str] = os.environ) -> None:
@@ -127,13 +207,16 @@ def run(builds: Sequence[Build], environ: MutableMapping[str, str] = os.environ)
     for name in DROPPED_VARIABLES:
         environ.pop(name, None)
     settings, snapshots = configure(environ)
-    known = KnownSecrets(settings.fingerprint_key)
+    known = KnownSecrets(
+        settings.fingerprint_key, settings.service_token, settings.token, settings.limits_url
+    )
     configure_logs(settings.log_level, secrets=lambda: known.of(snapshots.current))
     for name in unknown_variables(environ):
         _log.warning("unknown variable", variable=name)
 
     async def start(stack: AsyncExitStack) -> Sequence[GrpcServer]:
-        process = await open_process(settings, snapshots, stack)
+        stack.callback(open_audit(settings.audit_file))
+        process = await open_process(settings, snapshots, stack, several=len(builds) > 1)
         servers = [await build(process, stack) for build in builds]
         return servers[::-1]
 

@@ -6,6 +6,7 @@ same. Whatever of a message goes to a log goes through `redact`, and every text 
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -21,18 +22,26 @@ _SENSITIVE_NAME = re.compile(
     re.IGNORECASE,
 )
 
-# The first group of each is kept, the rest is masked. None may take longer than in proportion to
+# By a piece in lower case without which a shape does not occur: most texts have none of them. The
+# first group of each shape is kept, the rest is masked. None may take longer than in proportion to
 # the text, whatever the text: it can be a caller's.
 _KEY_SHAPES = (
-    re.compile(r"(\bbearer\s+)(?=\S{0,60}[0-9])[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE),
-    re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?basic\s+)[A-Za-z0-9+/=]+", re.IGNORECASE),
-    re.compile(r"((?<![A-Za-z0-9]))sk-(?=[A-Za-z_-]{0,60}[0-9])[A-Za-z0-9_-]{16,}"),
-    re.compile(r"((?<![A-Za-z0-9]))gsk_[A-Za-z0-9_-]{8,}"),
-    re.compile(r"((?<![A-Za-z0-9_-]))eyJ[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]{4,}){1,2}"),
-    re.compile(r"(api[_-]?key['\"]?\s*=\s*['\"]?)[^\s'\",;&)}]+", re.IGNORECASE),
-    re.compile(r"(api[_-]?key['\"]?\s*:\s*['\"])[^'\"]+", re.IGNORECASE),
-    re.compile(r"(api key provided:\s*)[^\s'\",;.)}]+", re.IGNORECASE),
-    re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://)[^\s/@'\"]+(?=@)", re.IGNORECASE),
+    ("bearer", re.compile(r"(\bbearer\s+)(?=\S{0,60}[0-9])[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)),
+    (
+        "author",
+        re.compile(r"(authorization['\"]?\s*[:=]\s*['\"]?basic\s+)[A-Za-z0-9+/=]+", re.IGNORECASE),
+    ),
+    ("sk-", re.compile(r"((?<![A-Za-z0-9]))sk-(?=[A-Za-z_-]{0,60}[0-9])[A-Za-z0-9_-]{16,}")),
+    ("gsk_", re.compile(r"((?<![A-Za-z0-9]))gsk_[A-Za-z0-9_-]{8,}")),
+    ("cascada_", re.compile(r"((?<![A-Za-z0-9]))cascada_[A-Za-z0-9_-]{32,}")),
+    (
+        "eyj",
+        re.compile(r"((?<![A-Za-z0-9_-]))eyJ[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]{4,}){1,2}"),
+    ),
+    ("key", re.compile(r"(api[_-]?key['\"]?\s*=\s*['\"]?)[^\s'\",;&)}]+", re.IGNORECASE)),
+    ("key", re.compile(r"(api[_-]?key['\"]?\s*:\s*['\"])[^'\"]+", re.IGNORECASE)),
+    ("key", re.compile(r"(api key provided:\s*)[^\s'\",;.)}]+", re.IGNORECASE)),
+    ("://", re.compile(r"(\b[a-z][a-z0-9+.-]{0,20}://)[^\s/@'\"]+(?=@)", re.IGNORECASE)),
 )
 
 
@@ -43,11 +52,13 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
         text: Any text; the longest secrets are removed first, so that none is left in part.
         secrets: Known values; those under 6 characters are ignored.
     """
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, MASK)
-    for shape in _KEY_SHAPES:
-        text = shape.sub(rf"\g<1>{MASK}", text)
+    found = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET and secret in text]
+    for secret in sorted(found, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    lowered = text.lower()
+    for piece, shape in _KEY_SHAPES:
+        if piece in lowered:
+            text = shape.sub(rf"\g<1>{MASK}", text)
     return text
 
 
@@ -69,10 +80,17 @@ def _is_marked(field: FieldDescriptor) -> bool:
 
 def _field_value(field: FieldDescriptor, value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _entry(str(key), value[key]) for key in value}
+        return {str(key): _entry(str(key), _at(value, key)) for key in value}
     if field.is_repeated and isinstance(value, Sequence):
         return [_plain(item) for item in value]
     return _plain(value)
+
+
+def _at(values: Mapping[Any, Any], key: Any) -> Any:
+    """An entry; None for one of a Struct that was sent without a value, which gives none."""
+    with suppress(ValueError):
+        return values[key]
+    return None
 
 
 def _entry(key: str, value: Any) -> Any:

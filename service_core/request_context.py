@@ -12,6 +12,7 @@ from cascada.config.v1 import model_configuration_pb2, provenance_pb2
 from config_core.errors import InvalidArgumentError, PermissionDeniedError, Reason, Violation
 from config_core.sources.tenant import DEFAULT_TENANT
 from service_core.channel import is_local_peer
+from service_core.identity.caller import Caller, current
 
 MAX_TENANT_LENGTH = 128
 MAX_ID_LENGTH = 256
@@ -41,7 +42,13 @@ class RequestContext:
 def read_context(
     message: request_context_pb2.RequestContext, violations: list[Violation]
 ) -> RequestContext:
-    """The context with tenant and trace id filled in; what is wrong goes to `violations`."""
+    """The context with tenant and trace id filled in; what is wrong goes to `violations`.
+
+    The tenant is that of whoever calls, where identity is on; PermissionDeniedError for another.
+    """
+    caller = current()
+    if caller is not None:
+        check_tenant(message, caller)
     limits = {
         "tenant_id": MAX_TENANT_LENGTH,
         "session_id": MAX_ID_LENGTH,
@@ -55,13 +62,41 @@ def read_context(
                 invalid(f"context.{name}", f"must be at most {limit} printable characters")
             )
     context = RequestContext(
-        tenant_id=message.tenant_id or DEFAULT_TENANT,
+        tenant_id=message.tenant_id or (caller and caller.tenant) or DEFAULT_TENANT,
         session_id=message.session_id,
         task_id=message.task_id,
         trace_id=message.trace_id or uuid.uuid4().hex,
     )
     structlog.contextvars.bind_contextvars(tenant=context.tenant_id, trace_id=context.trace_id)
     return context
+
+
+def context_of(request: Any) -> request_context_pb2.RequestContext | None:
+    """The context of a request, or of the options that open a stream; None where there is none."""
+    if request is None:
+        return None
+    fields = request.DESCRIPTOR.fields_by_name
+    if "context" in fields:
+        found: request_context_pb2.RequestContext = request.context
+        return found
+    return context_of(request.options) if "options" in fields else None
+
+
+def tenant_of(request: Any, caller: Caller | None) -> str | None:
+    """The tenant that a request is for; None for one that is for none."""
+    message = context_of(request)
+    if message is None:
+        return None
+    return message.tenant_id or (caller and caller.tenant) or DEFAULT_TENANT
+
+
+def check_tenant(message: request_context_pb2.RequestContext, caller: Caller) -> None:
+    """Raise PermissionDeniedError for a caller that speaks for another tenant than its own."""
+    if message.tenant_id and not caller.speaks_for_all and message.tenant_id != caller.tenant:
+        raise PermissionDeniedError(
+            "context.tenant_id is not the tenant of the identity that calls: leave it out, or "
+            "call with an identity of that tenant."
+        )
 
 
 def invalid(field: str, description: str) -> Violation:
@@ -83,8 +118,12 @@ class Peers:
         self._keys_anywhere = encrypted or allow_insecure
 
     def trusts(self, context: grpc.aio.ServicerContext[Any, Any]) -> bool:
-        """Whether the peer's provenance is honoured: over loopback and unix sockets."""
-        return is_local_peer(context.peer())
+        """Whether the peer's word on where values come from is taken.
+
+        That of an identity with the role service; while identity is off, that of this machine.
+        """
+        caller = current()
+        return is_local_peer(context.peer()) if caller is None else caller.speaks_for_all
 
     def check_keys(
         self,

@@ -1,6 +1,7 @@
 """A gRPC server with what each of ours has: health, reflection, limits, interceptors, a drain."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -9,6 +10,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from service_core.channel import MAX_MESSAGE_BYTES
 from service_core.health import Health
+from service_core.interceptors.handler import Entrance, HandlerInterceptor
 from service_core.reflection import Reflection
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
@@ -44,6 +46,18 @@ class BindError(Exception):
         self.port = port
 
 
+class SocketBindError(BindError):
+    """The server can't listen on its unix socket; the message names it and says what to do."""
+
+    def __init__(self, host: str, port: int, socket: Path) -> None:
+        super().__init__(host, port)
+        text = (
+            f"The unix socket {socket} can't be listened on: make its folder, let the service "
+            "write there, and keep the path below 100 characters."
+        )
+        self.args = (text,)
+
+
 class GrpcServer:
     """One server on one port; add the services, start it, say when it is ready, stop it."""
 
@@ -52,8 +66,9 @@ class GrpcServer:
         host: str,
         port: int,
         *,
-        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        interceptors: Sequence[HandlerInterceptor] = (),
         tls: grpc.ServerCredentials | None = None,
+        socket: Path | None = None,
     ) -> None:
         """Nothing is bound yet.
 
@@ -62,11 +77,13 @@ class GrpcServer:
             port: The port; 0 takes a free one.
             interceptors: From the outside to the inside; the first is the ErrorInterceptor.
             tls: Credentials of an encrypted port; None is plain text.
+            socket: A unix socket to listen on as well, in plain text.
         """
         self._host = host
         self._port = port
         self._tls = tls
-        self._server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
+        self._socket = socket
+        self._server = grpc.aio.server(interceptors=[Entrance(interceptors)], options=_OPTIONS)
         self._services: list[str] = []
         self._health = Health(())
         self._reflection = Reflection(())
@@ -80,6 +97,11 @@ class GrpcServer:
     def port(self) -> int:
         """The port; the one that was taken, once the server has started."""
         return self._port
+
+    @property
+    def socket_target(self) -> str | None:
+        """The gRPC target of the unix socket; None where there is none."""
+        return None if self._socket is None else f"unix:{self._socket}"
 
     @property
     def services(self) -> tuple[str, ...]:
@@ -120,6 +142,10 @@ class GrpcServer:
         """
         self._health.set_serving(service, serving=serving)
 
+    async def serving(self) -> None:
+        """Waits until everything is SERVING."""
+        await self._health.serving()
+
     async def refuse(self) -> None:
         """Tells health NOT_SERVING for good; calls are still answered until `stop`."""
         self._health.refuse()
@@ -141,6 +167,11 @@ class GrpcServer:
     def _bind(self) -> int:
         host = f"[{self._host}]" if ":" in self._host else self._host
         address = f"{host}:{self._port}"
+        if self._socket is not None:
+            try:
+                self._server.add_insecure_port(f"unix:{self._socket}")
+            except RuntimeError:
+                raise SocketBindError(self._host, self._port, self._socket) from None
         try:
             if self._tls is not None:
                 return self._server.add_secure_port(address, self._tls)

@@ -15,6 +15,8 @@ from config_core.errors import CascadaError
 from config_core.resolve import Resolution
 from config_core.space import EmbeddingSpace
 from service_core.attempts import Attempt
+from service_core.identity.caller import is_operator
+from service_core.record import note_effective, note_hops
 from service_core.usage import Usage
 
 _OPERATIONS = {
@@ -40,6 +42,7 @@ class HopReport:
 
 def required(service: str, resolution: Resolution) -> EffectiveConfiguration:
     """What was resolved; an error that its violations make carries this hop's report."""
+    note_effective(resolution.effective)
     try:
         return resolution.require()
     except CascadaError as error:
@@ -54,15 +57,20 @@ Hop = HopReport | RemoteHop
 
 
 class Tracer:
-    """Puts hops on the wire, with a fingerprint key also the fingerprints of callers' keys."""
+    """Puts hops on the wire, with a fingerprint key also the fingerprints of callers' keys.
+
+    An identity with the role operator sees those of the operator's keys too.
+    """
 
     def __init__(self, fingerprint_key: SecretStr | None = None) -> None:
         self._fingerprint_key = fingerprint_key
 
     def to_wire(self, hops: Iterable[Hop]) -> configuration_trace_pb2.ConfigurationTrace:
         """The trace of an answer."""
+        reports = tuple(hops)
+        note_hops(reports)
         return configuration_trace_pb2.ConfigurationTrace(
-            hops=[hop if isinstance(hop, RemoteHop) else self._report(hop) for hop in hops]
+            hops=[hop if isinstance(hop, RemoteHop) else self._report(hop) for hop in reports]
         )
 
     def of_error(self, error: CascadaError) -> configuration_trace_pb2.ConfigurationTrace | None:
@@ -77,6 +85,7 @@ class Tracer:
             effective=effective_to_wire(
                 hop.effective,
                 fingerprint_key=self._fingerprint_key,
+                to_operator=is_operator(),
                 resolved_model=hop.resolved_model,
                 space=hop.space,
             ),

@@ -1,19 +1,25 @@
-"""The base of our server interceptors: one async context manager around handlers of all four kinds.
+"""What every RPC passes through: one entrance, and the layers around each handler.
 
-Wrapping the continuation is not enough, it only finds the handler: what has to be wrapped is the
-handler itself.
+gRPC reads a single request before it calls a handler. The entrance takes each call for one whose
+requests stream, so that nothing of a request is read, let alone parsed, before every layer has let
+the call in.
 """
 
 import abc
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.message import DecodeError
+
+from config_core.errors import InvalidArgumentError, Reason, Violation
+from service_core.identity.caller import Caller
 
 # Generic in its stubs only.
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -26,88 +32,132 @@ class Call:
     """Such as `/cascada.query.v1.QueryService/Query`."""
     context: _Context
     request: Any = field(default=None, repr=False)
-    """The request, or the first message of a stream once it has been read."""
+    """The request, or the first message of a stream; None until it has been read."""
 
     requests: AsyncIterator[Any] | None = field(default=None, repr=False)
-    """What a streaming caller still sends; None for a single request."""
+    """What a streaming caller still sends, unparsed; None for a single request."""
+
+    response: Any = field(default=None, repr=False)
+    """What was answered last; None until something was."""
+
+    caller: Caller | None = None
+    """Who calls, once that is known; None where identity is off."""
+
+    _incoming: AsyncIterator[Any] | None = field(default=None, repr=False)
 
     @property
     def is_infrastructure(self) -> bool:
         """Whether it belongs to gRPC itself, such as health and reflection."""
         return self.method.startswith("/grpc.")
 
+    async def receive(self) -> Any:
+        """The request, or the first message of a stream; None for a stream without any."""
+        if self.request is None and self._incoming is not None:
+            self.request = await anext(self._incoming, None)
+            if self.request is None and self.requests is None:
+                raise _invalid("is missing")
+        return self.request
 
-class HandlerInterceptor(grpc.aio.ServerInterceptor, abc.ABC):
-    """Runs every handler inside `around`."""
+    async def messages(self) -> AsyncIterator[Any]:
+        """All messages of a stream, the one that was read before included."""
+        if self.request is not None:
+            yield self.request
+        if self._incoming is not None:
+            async for message in self._incoming:
+                if self.request is None:
+                    self.request = message
+                yield message
+
+
+class HandlerInterceptor(abc.ABC):
+    """A layer: every handler runs inside `around`."""
 
     @abc.abstractmethod
     def around(self, call: Call) -> AbstractAsyncContextManager[None]:
-        """Gives what a handler runs in; errors of the handler are raised into it."""
+        """Gives what a handler runs in; errors of the handler are raised into it.
+
+        The request is read when a layer asks for it with `call.receive()`, at the latest before the
+        handler of a single request is called.
+        """
+
+
+class Entrance(grpc.aio.ServerInterceptor):
+    """The one interceptor that gRPC knows: calls handlers inside the layers."""
+
+    def __init__(self, layers: Sequence[HandlerInterceptor]) -> None:
+        """`layers` from the outside to the inside."""
+        self._layers = layers
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Found]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Found:
-        """Replaces the handler that was found by one that runs inside `around`."""
+        """Replaces the handler that was found by one that runs inside the layers."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        return self._wrapped(handler, handler_call_details.method)
+        serializer = handler.response_serializer
+        if handler.response_streaming:
+            many = self._many(handler_call_details.method, handler)
+            return grpc.stream_stream_rpc_method_handler(many, response_serializer=serializer)
+        one = self._one(handler_call_details.method, handler)
+        return grpc.stream_unary_rpc_method_handler(one, response_serializer=serializer)
 
-    def _wrapped(
-        self, handler: "grpc.RpcMethodHandler[Any, Any]", method: str
-    ) -> "grpc.RpcMethodHandler[Any, Any]":
-        serialization = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
-        if handler.unary_unary is not None:
-            unary = self._unary(method, handler.unary_unary, streamed=False)
-            return grpc.unary_unary_rpc_method_handler(unary, **serialization)
-        if handler.stream_unary is not None:
-            unary = self._unary(method, handler.stream_unary, streamed=True)
-            return grpc.stream_unary_rpc_method_handler(unary, **serialization)
-        if handler.unary_stream is not None:
-            stream = self._stream(method, handler.unary_stream, streamed=False)
-            return grpc.unary_stream_rpc_method_handler(stream, **serialization)
-        stream = self._stream(method, handler.stream_stream, streamed=True)
-        return grpc.stream_stream_rpc_method_handler(stream, **serialization)
+    def _one(self, method: str, handler: _Handler) -> Any:
+        inner: Any = handler.unary_unary or handler.stream_unary
 
-    def _unary(self, method: str, inner: Any, *, streamed: bool) -> Any:
-        async def run(request: Any, context: _Context) -> Any:
-            call = _call(method, context, request, streamed=streamed)
-            async with self.around(call):
-                result = inner(_noting(request, call) if streamed else request, context)
-                return await result if inspect.isawaitable(result) else result
+        async def run(raw: AsyncIterator[bytes], context: _Context) -> Any:
+            call = _call(method, handler, raw, context)
+            async with AsyncExitStack() as stack:
+                result = inner(await self._enter(stack, call), context)
+                call.response = await result if inspect.isawaitable(result) else result
+                return call.response
 
         return run
 
-    def _stream(self, method: str, inner: Any, *, streamed: bool) -> Any:
-        async def run(request: Any, context: _Context) -> None:
-            call = _call(method, context, request, streamed=streamed)
-            async with self.around(call):
-                result = inner(_noting(request, call) if streamed else request, context)
+    def _many(self, method: str, handler: _Handler) -> Any:
+        inner: Any = handler.unary_stream or handler.stream_stream
+
+        async def run(raw: AsyncIterator[bytes], context: _Context) -> None:
+            call = _call(method, handler, raw, context)
+            async with AsyncExitStack() as stack:
+                result = inner(await self._enter(stack, call), context)
                 if inspect.isawaitable(result):
                     await result
                     return
                 # Closed here, so that a cancelled stream cleans up at once and not when collected.
                 async with aclosing(result):
                     async for message in result:
+                        call.response = message
                         await context.write(message)
 
         return run
 
+    async def _enter(self, stack: AsyncExitStack, call: Call) -> Any:
+        """Enter the layers; gives what the handler takes."""
+        for layer in self._layers:
+            await stack.enter_async_context(layer.around(call))
+        return call.messages() if call.requests is not None else await call.receive()
 
-def _call(method: str, context: _Context, request: Any, *, streamed: bool) -> Call:
-    if streamed:
-        return Call(method, context, requests=request)
-    return Call(method, context, request)
+
+def _call(method: str, handler: _Handler, raw: AsyncIterator[bytes], context: _Context) -> Call:
+    requests = raw if handler.request_streaming else None
+    incoming = _parsed(raw, handler.request_deserializer)
+    return Call(method, context, requests=requests, _incoming=incoming)
 
 
-async def _noting(requests: AsyncIterator[Any], call: Call) -> AsyncIterator[Any]:
-    """Passes a request stream on and keeps its first message."""
-    async for request in requests:
-        if call.request is None:
-            call.request = request
-        yield request
+async def _parsed(
+    raw: AsyncIterator[bytes], parse: Callable[[bytes], Any] | None
+) -> AsyncIterator[Any]:
+    """What the caller sends, parsed when it is asked for."""
+    async for data in raw:
+        try:
+            message = parse(data) if parse is not None else data
+        except DecodeError:
+            raise _invalid("is not a message of this call") from None
+        yield message
+
+
+def _invalid(why: str) -> InvalidArgumentError:
+    return InvalidArgumentError([Violation("request", why, Reason.INVALID_ARGUMENT)])

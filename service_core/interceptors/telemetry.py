@@ -1,18 +1,14 @@
 """Counts and logs requests; what a message says is never looked at beyond its context."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
-import grpc
 import structlog
-from structlog.contextvars import bound_contextvars
 
-from config_core.errors import CascadaError, Reason
 from service_core.interceptors.handler import Call, HandlerInterceptor
-from service_core.status import CODES
+from service_core.interceptors.outcome import Outcome, outcome_of
+from service_core.request_context import context_of
 from service_core.telemetry import Metrics
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -40,56 +36,33 @@ class TelemetryInterceptor(HandlerInterceptor):
         in_flight = self._metrics.in_flight.labels(self._service, call.method)
         in_flight.inc()
         started = time.perf_counter()
-        code, reason = grpc.StatusCode.OK, ""
+        outcome = Outcome()
         try:
-            # Whatever is logged while the request runs says whose it is.
-            with bound_contextvars(**_identity(call.request)):
+            with outcome_of(call) as outcome:
                 yield
-                code = _set_code(call, grpc.StatusCode.OK)
-        except grpc.aio.AbortError:
-            code = _set_code(call, grpc.StatusCode.UNKNOWN)
-            raise
-        except asyncio.CancelledError:
-            code = grpc.StatusCode.CANCELLED
-            raise
-        except CascadaError as error:
-            code, reason = CODES[error.code_reason], error.code_reason.name
-            raise
-        except Exception:
-            code, reason = grpc.StatusCode.INTERNAL, Reason.INTERNAL.name
-            raise
         finally:
-            seconds = time.perf_counter() - started
+            seconds, code = time.perf_counter() - started, outcome.code.name
             in_flight.dec()
-            self._metrics.requests.labels(self._service, call.method, code.name, reason).inc()
-            self._metrics.duration.labels(self._service, call.method, code.name).observe(seconds)
+            self._metrics.requests.labels(self._service, call.method, code, outcome.reason).inc()
+            self._metrics.duration.labels(self._service, call.method, code).observe(seconds)
             _log.info(
                 "request",
                 service=self._service,
                 method=call.method,
-                code=code.name,
-                reason=reason,
+                code=code,
+                reason=outcome.reason,
                 duration_ms=round(seconds * 1000, 1),
-                **_identity(call.request),
+                **_whose(call),
             )
 
 
-def _set_code(call: Call, otherwise: grpc.StatusCode) -> grpc.StatusCode:
-    """The code that the handler gave its context by itself."""
-    code = call.context.code()
-    return code if isinstance(code, grpc.StatusCode) else otherwise
-
-
-def _identity(request: Any) -> dict[str, str]:
-    """Tenant and trace id of a request, or of the options that open a stream."""
-    if request is None:
-        return {}
-    fields = request.DESCRIPTOR.fields_by_name
-    if "context" in fields:
-        context = request.context
-        return {
-            name: value[:_LONGEST_ID]
-            for name, value in (("tenant", context.tenant_id), ("trace_id", context.trace_id))
-            if value
-        }
-    return _identity(request.options) if "options" in fields else {}
+def _whose(call: Call) -> dict[str, str]:
+    """Caller, tenant and trace id of a request, as far as they are known."""
+    caller, context = call.caller, context_of(call.request)
+    named = context.tenant_id if context is not None else ""
+    facts = {
+        "caller": caller.name if caller is not None else "",
+        "tenant": named or (caller.tenant or "" if caller is not None else ""),
+        "trace_id": context.trace_id if context is not None else "",
+    }
+    return {name: value[:_LONGEST_ID] for name, value in facts.items() if value}

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from config_core.connection import Connection
 from config_core.model_configuration import ModelProvider
+from service_core.upstream.dialling import DialGuard, Lookup, look_up
 
 
 class Transport(StrEnum):
@@ -84,6 +85,13 @@ class SharedClient(Protocol):
         ...
 
 
+Make = Callable[[DialGuard, str | None], SharedClient]
+"""Makes the client of what a guard lets be dialled, through a proxy where there is one."""
+
+_Where = tuple[ModelProvider, str, bool]
+"""Protocol, base URL, and whether it may be a private address."""
+
+
 @dataclass(slots=True)
 class _Entry:
     client: SharedClient
@@ -112,19 +120,24 @@ class ClientPool:
         max_clients: int = 64,
         idle_seconds: float = 300.0,
         proxy: str | None = None,
+        allow_insecure: bool = False,
+        lookup: Lookup = look_up,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Keep at most `max_clients` that are not in use, each for `idle_seconds` after its last.
 
         `proxy` is the URL that every call goes through; the environment's proxies are not read.
+        `allow_insecure` lets calls go unencrypted to public addresses; `lookup` resolves names.
         """
         self._transport = transport
-        self._makers: dict[ModelProvider, Callable[[str, str | None], SharedClient]] = {}
+        self._makers: dict[ModelProvider, Make] = {}
         self._max_clients = max_clients
         self._idle_seconds = idle_seconds
         self._proxy = proxy
+        self._allow_insecure = allow_insecure
+        self._lookup = lookup
         self._clock = clock
-        self._entries: dict[tuple[ModelProvider, str], _Entry] = {}
+        self._entries: dict[_Where, _Entry] = {}
         self._retired: set[int] = set()
         self._leases = self._made = self._served = 0
         self._closed = False
@@ -139,14 +152,19 @@ class ClientPool:
 
     @asynccontextmanager
     async def lease(self, connection: Connection) -> AsyncIterator[SharedClient]:
-        """Hold the client of the connection's provider and base URL; RuntimeError once closed."""
+        """Hold the client of the connection's provider and address; RuntimeError once closed."""
         make = self._makers.get(connection.protocol) or await self._import(connection.protocol)
         if self._closed:
             raise RuntimeError("The pool of provider clients is closed.")
-        place = (connection.protocol, connection.base_url)
+        place = (connection.protocol, connection.base_url, connection.private)
         entry = self._entries.pop(place, None)
         if entry is None:
-            entry = _Entry(make(connection.base_url, self._proxy), self._clock())
+            guard = DialGuard(
+                connection.base_url, connection.private, self._allow_insecure, self._lookup
+            )
+            if self._proxy is not None:
+                guard.check_proxied()
+            entry = _Entry(make(guard, self._proxy), self._clock())
             self._made += 1
         self._entries[place] = entry  # the last is the one that was used last
         entry.leases += 1
@@ -169,12 +187,11 @@ class ClientPool:
         self._closed = True
         await self._retire(list(self._entries))
 
-    async def _import(self, protocol: ModelProvider) -> Callable[[str, str | None], SharedClient]:
+    async def _import(self, protocol: ModelProvider) -> Make:
         lean = self._transport is Transport.LEAN
         name = LEAN_MODULE if lean else SDK_MODULES[protocol]
         module = await asyncio.to_thread(importlib.import_module, name)
-        make: Callable[[str, str | None], SharedClient]
-        make = partial(module.make, protocol) if lean else module.make
+        make: Make = partial(module.make, protocol) if lean else module.make
         return self._makers.setdefault(protocol, make)
 
     async def _evict(self) -> None:
@@ -189,7 +206,7 @@ class ClientPool:
             idle += [place for place in self._entries if place not in idle][:surplus]
         await self._retire(idle)
 
-    async def _retire(self, places: list[tuple[ModelProvider, str]]) -> None:
+    async def _retire(self, places: list[_Where]) -> None:
         entries = [self._entries.pop(place) for place in places]
         for entry in entries:
             entry.retired = True

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import httpcore
 import httpx
 from groq import APIStatusError, AsyncGroq
 from groq._types import Omit
@@ -11,13 +12,14 @@ from groq._types import Omit
 from service_core.upstream.clients import HttpResponse, Operation
 from service_core.upstream.clients_http import (
     CONNECT_SECONDS,
-    KEPT_SECONDS,
-    MAX_KEPT_CONNECTIONS,
     NO_KEY,
     LimitedBody,
     pool_arguments,
     refusals_as,
+    trust,
 )
+from service_core.upstream.dialling import DialGuard
+from service_core.upstream.dialling_http import guard_pool
 
 
 class _Refusal(LimitedBody, httpx.AsyncByteStream):
@@ -40,18 +42,16 @@ class _Groq(AsyncGroq):
 class GroqClient:
     """Asks Groq's API."""
 
-    def __init__(self, base_url: str, proxy: str | None) -> None:
+    def __init__(self, guard: DialGuard, proxy: str | None) -> None:
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-            limits=httpx.Limits(
-                max_keepalive_connections=MAX_KEPT_CONNECTIONS, keepalive_expiry=KEPT_SECONDS
-            ),
+            transport=guard_pool(httpx.AsyncHTTPTransport(verify=trust()), guard, httpcore),
             event_hooks=refusals_as(_Refusal),
             **pool_arguments(proxy),
         )
         self._sdk = _Groq(
             api_key=NO_KEY,
-            base_url=base_url,
+            base_url=guard.base_url,
             http_client=self._http,
             timeout=self._http.timeout,
             max_retries=0,
@@ -85,6 +85,6 @@ class GroqClient:
 _NAMED = frozenset({"model", "messages", "stream"})
 
 
-def make(base_url: str, proxy: str | None) -> GroqClient:
-    """Make the shared client of a base URL."""
-    return GroqClient(base_url, proxy)
+def make(guard: DialGuard, proxy: str | None) -> GroqClient:
+    """Make the shared client of what a guard lets be dialled."""
+    return GroqClient(guard, proxy)

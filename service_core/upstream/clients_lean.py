@@ -13,6 +13,8 @@ import msgspec
 from config_core.model_configuration import ModelProvider
 from service_core.upstream.clients import HttpResponse, Operation
 from service_core.upstream.clients_http import CONNECT_SECONDS, KEPT_SECONDS, NO_KEY, trust
+from service_core.upstream.dialling import DialGuard
+from service_core.upstream.dialling_aiohttp import GuardedResolver
 
 _MAX_HEADER_BYTES = 64 * 1024
 _READ_BYTES = 256 * 1024
@@ -68,14 +70,19 @@ class _Call:
 class LeanClient:
     """Asks any provider's API at one base URL."""
 
-    def __init__(self, protocol: ModelProvider, base_url: str, proxy: str | None) -> None:
-        root = base_url.rstrip("/") + _ROOTS[protocol]
+    def __init__(self, protocol: ModelProvider, guard: DialGuard, proxy: str | None) -> None:
+        root = guard.base_url.rstrip("/") + _ROOTS[protocol]
+        self._guard = guard
         self._urls = {operation: root + path for operation, path in _PATHS.items()}
         self._names = _WIRE_NAMES.get(protocol, {})
         self._proxy = proxy
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=0, keepalive_timeout=KEPT_SECONDS, ssl=trust(), enable_cleanup_closed=False
+                limit=0,
+                keepalive_timeout=KEPT_SECONDS,
+                ssl=trust(),
+                resolver=None if proxy else GuardedResolver(guard),
+                enable_cleanup_closed=False,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=_HEADERS,
@@ -90,6 +97,7 @@ class LeanClient:
         self, operation: Operation, body: Mapping[str, Any], *, key: str, stream: bool
     ) -> _Call:
         """Ask once; see SharedClient."""
+        self._guard.check_url()  # a host that is an address is not resolved
         sent = {self._names.get(name, name): value for name, value in body.items()}
         if operation is Operation.CHAT:
             sent["stream"] = stream
@@ -112,6 +120,6 @@ class LeanClient:
         await self._session.close()
 
 
-def make(protocol: ModelProvider, base_url: str, proxy: str | None) -> LeanClient:
-    """Make the shared client of a base URL."""
-    return LeanClient(protocol, base_url, proxy)
+def make(protocol: ModelProvider, guard: DialGuard, proxy: str | None) -> LeanClient:
+    """Make the shared client of what a guard lets be dialled."""
+    return LeanClient(protocol, guard, proxy)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpcore2
 import httpx2
 from mistralai.client import Mistral
 
@@ -11,13 +12,14 @@ from service_core.upstream.clients import HttpResponse, Operation
 from service_core.upstream.clients_http import (
     CONNECT_SECONDS,
     FIRST_REFUSAL,
-    KEPT_SECONDS,
-    MAX_KEPT_CONNECTIONS,
     NO_KEY,
     LimitedBody,
     pool_arguments,
     refusals_as,
+    trust,
 )
+from service_core.upstream.dialling import DialGuard
+from service_core.upstream.dialling_http import guard_pool
 
 
 class _Refusal(LimitedBody, httpx2.AsyncByteStream):
@@ -66,14 +68,12 @@ class _Call:
 class MistralClient:
     """Asks Mistral's API."""
 
-    def __init__(self, base_url: str, proxy: str | None) -> None:
+    def __init__(self, guard: DialGuard, proxy: str | None) -> None:
         arguments = pool_arguments(proxy)
-        self._base_url = base_url
+        self._base_url = guard.base_url
         self._http = httpx2.AsyncClient(
             timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
-            limits=httpx2.Limits(
-                max_keepalive_connections=MAX_KEPT_CONNECTIONS, keepalive_expiry=KEPT_SECONDS
-            ),
+            transport=guard_pool(httpx2.AsyncHTTPTransport(verify=trust()), guard, httpcore2),
             event_hooks=refusals_as(_Refusal),
             **arguments,
         )
@@ -120,6 +120,6 @@ class MistralClient:
         await self._http.aclose()
 
 
-def make(base_url: str, proxy: str | None) -> MistralClient:
-    """Make the shared client of a base URL."""
-    return MistralClient(base_url, proxy)
+def make(guard: DialGuard, proxy: str | None) -> MistralClient:
+    """Make the shared client of what a guard lets be dialled."""
+    return MistralClient(guard, proxy)

@@ -4,19 +4,21 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import httpcore2
 import httpx2
 from openai import APIStatusError, AsyncOpenAI, Omit
 
 from service_core.upstream.clients import HttpResponse, Operation
 from service_core.upstream.clients_http import (
     CONNECT_SECONDS,
-    KEPT_SECONDS,
-    MAX_KEPT_CONNECTIONS,
     NO_KEY,
     LimitedBody,
     pool_arguments,
     refusals_as,
+    trust,
 )
+from service_core.upstream.dialling import DialGuard
+from service_core.upstream.dialling_http import guard_pool
 
 
 class _Refusal(LimitedBody, httpx2.AsyncByteStream):
@@ -38,18 +40,16 @@ class _OpenAI(AsyncOpenAI):
 class OpenAIClient:
     """Asks an OpenAI-shaped API."""
 
-    def __init__(self, base_url: str, proxy: str | None) -> None:
+    def __init__(self, guard: DialGuard, proxy: str | None) -> None:
         self._http = httpx2.AsyncClient(
             timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
-            limits=httpx2.Limits(
-                max_keepalive_connections=MAX_KEPT_CONNECTIONS, keepalive_expiry=KEPT_SECONDS
-            ),
+            transport=guard_pool(httpx2.AsyncHTTPTransport(verify=trust()), guard, httpcore2),
             event_hooks=refusals_as(_Refusal),
             **pool_arguments(proxy),
         )
         self._sdk = _OpenAI(
             api_key=NO_KEY,
-            base_url=base_url,
+            base_url=guard.base_url,
             http_client=self._http,
             timeout=self._http.timeout,
             max_retries=0,
@@ -93,6 +93,6 @@ class OpenAIClient:
 _NAMED = frozenset({"model", "messages", "input", "encoding_format", "stream"})
 
 
-def make(base_url: str, proxy: str | None) -> OpenAIClient:
-    """Make the shared client of a base URL."""
-    return OpenAIClient(base_url, proxy)
+def make(guard: DialGuard, proxy: str | None) -> OpenAIClient:
+    """Make the shared client of what a guard lets be dialled."""
+    return OpenAIClient(guard, proxy)

@@ -79,6 +79,8 @@ def from_exception(connection: Connection, error: Exception, request_id: str = "
         return UpstreamRejectedError(
             connection.provider, f"{name} was not asked: its SDK does not take this request."
         )
+    if "DialRefusedError" in names:
+        return _not_dialled(connection)
     if names & _NOT_REACHED:
         what = f"{name} could not be reached: no connection could be made."
     elif names & _BROKEN_OFF:
@@ -86,6 +88,17 @@ def from_exception(connection: Connection, error: Exception, request_id: str = "
     else:
         what = f"The answer of {name} could not be read ({type(error).__name__})."
     return UpstreamFailedError(connection.provider, what, request_id=request_id)
+
+
+def _not_dialled(connection: Connection) -> UpstreamFailedError:
+    """The error for an address that the guard refuses: no other attempt would fare better."""
+    error = UpstreamFailedError(
+        connection.provider,
+        f"{name_of(connection)} was not called: its address is not one that it may have. The "
+        "operator's log says which, and why.",
+    )
+    error.retryable = False
+    return error
 
 
 def broken(connection: Connection, what: str, request_id: str = "") -> UpstreamFailedError:

@@ -8,7 +8,7 @@ async with serve(folder, upstream, file) as services:
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -22,11 +22,10 @@ import agent_execution.app
 import embedding.app
 import query.app
 from config_core.model_configuration import ModelProvider
+from config_core.snapshot import Snapshots
 from service_core.channel import create_channel
 from service_core.process import Build, Process, configure
-from service_core.request_context import Peers
 from service_core.telemetry import Metrics
-from service_core.trace import Tracer
 from tests.system.asking import UPSTREAM_MODELS, base_urls
 from tests.unit.service_core.running import PORTS
 from tests.upstream.server import UpstreamServer
@@ -50,6 +49,8 @@ class Services:
     query: QueryServiceStub
     embedding: EmbeddingServiceStub
     metrics: Metrics
+    snapshots: tuple[Snapshots, ...] = ()
+    """Each service's configuration; its file is not watched here."""
 
     def sample(self, name: str, **labels: str) -> float:
         """A metric's value as Prometheus would read it; 0 where there is none yet."""
@@ -111,17 +112,14 @@ async def serve(
         "CASCADA_DATA_DIR": str(folder),
         **environ,
     }
+    known: list[Snapshots] = []
     async with AsyncExitStack() as stack:
 
         async def start(build: Build, **targets: str) -> str:
             settings, snapshots = configure({**own, **targets})
-            process = Process(
-                settings=settings,
-                snapshots=snapshots,
-                metrics=metrics,
-                tracer=Tracer(settings.fingerprint_key),
-                peers=Peers(allow_insecure=settings.allow_insecure),
-            )
+            known.append(snapshots)
+            process = replace(Process.of(settings, snapshots), metrics=metrics)
+            stack.push_async_callback(process.limiter.aclose)
             server = await build(process, stack)
             stack.push_async_callback(server.stop, 0)
             return f"127.0.0.1:{server.port}"
@@ -137,6 +135,7 @@ async def serve(
             QueryServiceStub(await channel(queries)),
             EmbeddingServiceStub(await channel(embeddings)),
             metrics,
+            tuple(known),
         )
 
 

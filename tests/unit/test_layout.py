@@ -27,6 +27,8 @@ MAY_IMPORT = {
 OURS = {"cascada", *MAY_IMPORT, "tests", "bench", "protos"}
 SERVICES = ("embedding", "query", "agent_execution")
 WIRE = {"cascada", "grpc", "grpc_health", "grpc_reflection", "grpc_status", "google"}
+SPEAKS_GRPC = {"query/store/milvus/driver.py"}
+"""Milvus' own protocol is gRPC: its driver's errors are read in this one module."""
 
 # In parts, so that this file does not name them either.
 REGISTRY_HOSTS = [
@@ -89,7 +91,7 @@ def test_services_stores_and_providers_know_nothing_of_the_wire(package: str) ->
         f"{module.relative_to(ROOT)} imports {name}"
         for module in inner
         for name in sorted(_imports(module))
-        if _top(name) in WIRE
+        if _top(name) in WIRE and module.relative_to(ROOT).as_posix() not in SPEAKS_GRPC
     ]
     assert offences == []
 

@@ -115,6 +115,16 @@ async def test_an_embedding_connection_that_no_collection_lives_in_is_not_forwar
     assert keys_of(sent.provenance) == {MISTRAL: KEYS["MISTRAL_API_KEY"]}
 
 
+async def test_the_connection_of_a_space_that_is_not_allowed_is_not_forwarded(
+    tmp_path: Path,
+) -> None:
+    document = {"policy": {"providers": ["openai", "local"]}}
+    async with serving(ATTACH, document=document, folder=tmp_path) as world:
+        world.query.spaces = {"handbook": HANDBOOK, "archive": ARCHIVE}
+        sent = await world.sent(retrieval=BOTH)
+    assert keys_of(sent.provenance) == {OPENAI: KEYS["OPENAI_API_KEY"]}
+
+
 async def test_a_connection_that_chat_and_a_collection_share_is_not_forwarded_twice() -> None:
     async with serving(ATTACH) as world:
         world.query.spaces = {"archive": ARCHIVE}

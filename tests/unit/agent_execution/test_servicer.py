@@ -247,8 +247,31 @@ async def test_a_lock_on_embedding_refuses_a_request_that_says_otherwise(tmp_pat
         )
     assert error.code() is grpc.StatusCode.PERMISSION_DENIED
     assert caught(error).code_reason is Reason.POLICY_VIOLATION
-    assert caught(error).metadata["rule"] == "locks.embedding_provider"
+    assert caught(error).metadata["rule"] == "policy.locks.embedding_provider"
     assert world.query.requests == []
+
+
+async def test_an_embedding_provider_that_is_not_allowed_is_refused_before_any_call(
+    tmp_path: Path,
+) -> None:
+    document = {"policy": {"providers": ["local", "openai"]}}
+    async with serving(document=document, folder=tmp_path) as world:
+        error = await world.failure(
+            model_configuration=Wire(embedding_provider=MISTRAL), retrieval=WITH_RETRIEVAL
+        )
+    assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert caught(error).metadata["rule"] == "policy.providers"
+    assert caught(error).violations[0].field == "model_configuration.embedding_provider"
+    assert world.query.requests == []
+
+
+async def test_embedding_that_the_collections_decide_is_left_to_the_query_service(
+    tmp_path: Path,
+) -> None:
+    # Built in is the local provider, but the collection lives in another one's space.
+    document = {"policy": {"providers": ["openai"]}, "defaults": {"chat_provider": "openai"}}
+    async with serving(document=document, folder=tmp_path) as world:
+        assert await world.sent(retrieval=WITH_RETRIEVAL)
 
 
 async def test_an_embedding_endpoint_that_is_not_registered_is_refused_and_not_lost(

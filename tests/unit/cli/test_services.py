@@ -12,24 +12,22 @@ from config_core.settings import Settings
 from config_core.snapshot import Snapshots
 from config_core.sources.environment import Environment
 from service_core.process import Process
-from service_core.request_context import Peers
 from service_core.server import GrpcServer
-from service_core.telemetry import Metrics
-from service_core.trace import Tracer
 
 
 def _process(settings: Settings) -> Process:
-    return Process(
-        settings=settings,
-        snapshots=Snapshots(None, Environment(ModelConfiguration(), {}), LocalSecrets({})),
-        metrics=Metrics(),
-        tracer=Tracer(),
-        peers=Peers(),
-    )
+    snapshots = Snapshots(None, Environment(ModelConfiguration(), {}), LocalSecrets({}))
+    return Process.of(settings, snapshots)
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Settings]:
+def own() -> dict[str, frozenset[str]]:
+    """The targets that each service is told are its own process's."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def seen(monkeypatch: pytest.MonkeyPatch, own: dict[str, frozenset[str]]) -> dict[str, Settings]:
     """The settings that each service is built with; none listens."""
     told: dict[str, Settings] = {}
     for port, name in enumerate(services.NAMES, start=1):
@@ -39,6 +37,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, Settings]:
             process: Process, _stack: AsyncExitStack, name: str = name, port: int = port
         ) -> GrpcServer:
             told[name] = process.settings
+            own[name] = process.own_targets
             return GrpcServer(process.settings.host, port)
 
         module.build = build  # type: ignore[attr-defined]
@@ -58,9 +57,20 @@ async def _build_all(settings: Settings) -> list[str]:
 async def test_each_service_is_told_where_those_before_it_listen(
     seen: dict[str, Settings],
 ) -> None:
-    assert await _build_all(Settings(host="0.0.0.0")) == list(services.NAMES)  # noqa: S104
+    assert await _build_all(Settings(host="0.0.0.0", allow_insecure=True)) == list(services.NAMES)  # noqa: S104
     assert seen["query"].embedding_target == "127.0.0.1:1"
     assert seen["agent-execution"].query_target == "127.0.0.1:2"
+
+
+async def test_each_service_is_told_which_of_them_are_in_its_own_process(
+    own: dict[str, frozenset[str]],
+) -> None:
+    await _build_all(Settings(query_target="elsewhere:9"))
+    assert own == {
+        "embedding": frozenset(),
+        "query": frozenset({"127.0.0.1:1"}),
+        "agent-execution": frozenset({"127.0.0.1:1"}),
+    }
 
 
 async def test_a_target_of_the_environment_stays(seen: dict[str, Settings]) -> None:

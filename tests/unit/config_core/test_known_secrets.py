@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from config_core.file_reader import parse
-from config_core.known_secrets import KnownSecrets
+from config_core.known_secrets import REMEMBERED_SECONDS, KnownSecrets
 from config_core.secrets import LocalSecrets
 from config_core.snapshot import Snapshot
 from config_core.sources import environment
@@ -52,8 +53,21 @@ def test_every_secret_of_the_operator_is_known(tmp_path: Path) -> None:
 def test_a_rotated_file_is_known_at_once(tmp_path: Path) -> None:
     current, known = snapshot(tmp_path), KnownSecrets()
     known.of(current)
-    (tmp_path / "acme").write_text("k-rotated\n")
-    assert "k-rotated" in known.of(current)
+    (tmp_path / "fresh").write_text("k-rotated\n")
+    os.utime(tmp_path / "fresh", (1, 1))
+    (tmp_path / "fresh").rename(tmp_path / "acme")
+    assert {"k-file", "k-rotated"} <= set(known.of(current))
+
+
+def test_what_was_replaced_is_remembered_for_a_while(tmp_path: Path) -> None:
+    now = 0.0
+    known = KnownSecrets(clock=lambda: now)
+    known.of(snapshot(tmp_path))
+    empty = Snapshot(parse({}, "test"), "2", environment.read({}), LocalSecrets({}))
+    now = REMEMBERED_SECONDS
+    assert {"k-file", "k-tenant", "k-env"} <= set(known.of(empty))
+    now += 1
+    assert known.of(empty) == []
 
 
 def test_a_secret_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:

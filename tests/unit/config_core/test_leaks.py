@@ -96,7 +96,7 @@ def test_no_object_shows_a_key(show: Any) -> None:
         service.environment,
         service.secrets,
         service.registry(TENANT, incoming),
-        service.policy(TENANT),
+        service.rules(TENANT),
         asked(REQUEST),
         incoming,
         sent,

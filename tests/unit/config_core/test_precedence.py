@@ -23,6 +23,7 @@ from config_core.model_configuration import (
 from config_core.policy import Policy
 from config_core.registry import Registry
 from config_core.resolve import resolve
+from config_core.rules import Rules
 from config_core.secrets import LocalSecrets
 from config_core.source import Source
 from config_core.sources.defaults import DEFAULT_LAYER
@@ -81,7 +82,7 @@ def _resolved(kind: ConnectionKind, layers: list[Layer], policy: Policy) -> Effe
     registry = Registry(
         ConfigurationFile(), Environment(ModelConfiguration(), {}), LocalSecrets({}), "t"
     )
-    return resolve(kind, [DEFAULT_LAYER, *layers], registry, policy, "v").effective
+    return resolve(kind, [DEFAULT_LAYER, *layers], registry, Rules.of(policy), "v").effective
 
 
 def _fields_of(kind: ConnectionKind) -> Iterator[str]:

@@ -7,8 +7,20 @@ import pytest
 
 from config_core.configuration_file import SecretOrigin
 from config_core.errors import CredentialMissingError
-from config_core.secrets import MAX_SECRET_BYTES, LocalSecrets, SecretUnavailableError
+from config_core.secrets import (
+    MAX_SECRET_BYTES,
+    SETTLED_SECONDS,
+    LocalSecrets,
+    SecretUnavailableError,
+)
 from tests.unit.config_core.support import TENANT, chat, key_of, snapshot
+
+
+def _put(path: Path, content: str) -> None:
+    """Write a file, and let the time pass until it counts as left alone."""
+    path.write_text(content)
+    written = path.stat().st_mtime_ns - int(SETTLED_SECONDS * 1e9)
+    os.utime(path, ns=(written, written))
 
 
 def _read(secrets: LocalSecrets, path: Path) -> str:
@@ -22,20 +34,68 @@ def test_a_secret_comes_from_a_variable() -> None:
 
 def test_a_secret_comes_from_a_file_and_again_when_it_has_changed(tmp_path: Path) -> None:
     path, secrets = tmp_path / "key", LocalSecrets({})
-    path.write_text("sk-one\n")
+    _put(path, "sk-one\n")
     assert _read(secrets, path) == "sk-one"
-    path.write_text("sk-two-longer\n")
+    _put(path, "sk-two-longer\n")
     assert _read(secrets, path) == "sk-two-longer"
 
 
 def test_a_file_of_the_same_size_that_replaces_the_old_one_is_read_again(tmp_path: Path) -> None:
     path, fresh, secrets = tmp_path / "key", tmp_path / "fresh", LocalSecrets({})
-    path.write_text("sk-one")
-    fresh.write_text("sk-two")
+    _put(path, "sk-one")
+    _put(fresh, "sk-two")
     os.utime(fresh, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
     assert _read(secrets, path) == "sk-one"
     fresh.replace(path)
     assert _read(secrets, path) == "sk-two"
+
+
+def test_a_file_that_is_being_written_leaves_the_old_secret_in_force(tmp_path: Path) -> None:
+    path, secrets = tmp_path / "key", LocalSecrets({})
+    _put(path, "sk-one")
+    assert _read(secrets, path) == "sk-one"
+    for half in ("", "sk-t"):
+        path.write_text(half)
+        assert _read(secrets, path) == "sk-one"
+    _put(path, "sk-two")
+    assert _read(secrets, path) == "sk-two"
+
+
+def test_a_file_that_stays_empty_holds_no_secret(tmp_path: Path) -> None:
+    path, secrets = tmp_path / "key", LocalSecrets({})
+    _put(path, "sk-one")
+    assert _read(secrets, path) == "sk-one"
+    _put(path, "")
+    with pytest.raises(SecretUnavailableError, match="empty"):
+        _read(secrets, path)
+
+
+def test_a_mounted_secret_is_read_again_when_its_folder_is_swapped(tmp_path: Path) -> None:
+    """As Kubernetes does it: the file is a link into ..data, itself a link that is replaced."""
+    for number, key in enumerate(("sk-one", "sk-two")):
+        folder = tmp_path / f"..2026_{number}"
+        folder.mkdir()
+        _put(folder / "key", f"{key}\n")
+    (tmp_path / "..data").symlink_to("..2026_0")
+    (tmp_path / "key").symlink_to("..data/key")
+    secrets = LocalSecrets({})
+    assert _read(secrets, tmp_path / "key") == "sk-one"
+    (tmp_path / "..data_tmp").symlink_to("..2026_1")
+    (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+    assert _read(secrets, tmp_path / "key") == "sk-two"
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
+def test_only_a_regular_file_is_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(SecretUnavailableError, match="not a regular file"):
+        _read(LocalSecrets({}), path)
 
 
 def test_a_file_that_goes_away_takes_its_secret_along(tmp_path: Path) -> None:
@@ -79,7 +139,7 @@ def test_a_rotated_file_reaches_the_next_request_without_a_reload(tmp_path: Path
     origin = {"from": {"file": str(path)}}
     service = snapshot({"tenants": {TENANT: {"credentials": {"openai": origin}}}})
     for key in ("sk-one", "sk-second"):
-        path.write_text(key)
+        _put(path, key)
         assert key_of(chat(service, {"chat_provider": "openai"}).primary.connection) == key
 
 

@@ -9,6 +9,7 @@ from cascada.embedding.v1 import embedding_service_pb2 as embedding
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service_core.channel import create_channel
+from service_core.interceptors import HandlerInterceptor
 from service_core.server import GrpcServer
 
 SERVICE = "cascada.test.v1.ProbeService"
@@ -82,7 +83,7 @@ def add_probe(behaviour: Any, server: grpc.aio.Server) -> None:
 
 @asynccontextmanager
 async def serving(
-    behaviour: Behaviour, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
+    behaviour: Behaviour, interceptors: Sequence[HandlerInterceptor] = ()
 ) -> AsyncIterator[grpc.aio.Channel]:
     """Serves a behaviour on a free port and gives a channel to it."""
     server = GrpcServer("127.0.0.1", 0, interceptors=interceptors)
@@ -131,6 +132,16 @@ async def failure(
     except grpc.aio.AioRpcError as error:
         return error
     raise AssertionError("the call succeeded")
+
+
+async def send_bytes(channel: grpc.aio.Channel, kind: str, data: bytes) -> None:
+    """Calls with what may be no message at all; an error passes."""
+    kinds = dict(
+        zip(KINDS, ("unary_unary", "unary_stream", "stream_unary", "stream_stream"), strict=True)
+    )
+    sent: Any = data if kind.startswith("Unary") else iter([data])
+    made = getattr(channel, kinds[kind])(f"/{SERVICE}/{kind}")(sent, timeout=20)
+    await (made if kind.endswith("Unary") else anext(aiter(made)))
 
 
 def health(channel: grpc.aio.Channel) -> Any:

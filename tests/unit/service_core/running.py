@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -15,8 +15,6 @@ from service_core.channel import create_channel
 from service_core.process import Build, Process, configure
 from service_core.request_context import Peers
 from service_core.status import from_status
-from service_core.telemetry import Metrics
-from service_core.trace import Tracer
 
 PORTS = {
     f"CASCADA_{name}_PORT": "0" for name in ("AGENT_EXECUTION", "QUERY", "EMBEDDING", "METRICS")
@@ -38,14 +36,11 @@ async def running(
 ) -> AsyncIterator[Running]:
     """Serve on a free port; `peers` stands in for what the service thinks of who calls it."""
     settings, snapshots = configure({**PORTS, **environ})
-    process = Process(
-        settings=settings,
-        snapshots=snapshots,
-        metrics=Metrics(),
-        tracer=Tracer(settings.fingerprint_key),
-        peers=peers or Peers(allow_insecure=settings.allow_insecure),
-    )
+    process = Process.of(settings, snapshots)
+    if peers is not None:
+        process = replace(process, peers=peers)
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(process.limiter.aclose)
         server = await build(process, stack)
         stack.push_async_callback(server.stop, 0)
         channel = create_channel(f"127.0.0.1:{server.port}")

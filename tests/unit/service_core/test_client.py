@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -5,7 +6,14 @@ import pytest
 from cascada.config.v1 import configuration_trace_pb2 as trace
 
 from config_core.effective import EffectiveConfiguration
-from config_core.errors import CollectionNotFoundError, PermissionDeniedError, Reason, RemoteError
+from config_core.errors import (
+    CascadaError,
+    CollectionNotFoundError,
+    PermissionDeniedError,
+    Reason,
+    RemoteError,
+    UnauthenticatedError,
+)
 from config_core.forward import Forwarded, forward
 from service_core.client import NextService
 from service_core.interceptors import ErrorInterceptor
@@ -102,3 +110,30 @@ async def test_another_error_passes_as_it_is() -> None:
     with pytest.raises(KeyError):
         async with NextService("query", LOCAL).errors():
             raise KeyError("ours")
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        UnauthenticatedError,
+        lambda: PermissionDeniedError("It takes a role.", metadata={"roles": "caller"}),
+    ],
+)
+async def test_a_refusal_of_this_services_identity_is_not_told_as_the_callers(
+    refusal: Callable[[], CascadaError],
+) -> None:
+    async with serving(raising(refusal), [ErrorInterceptor()]) as channel:
+        with pytest.raises(RemoteError) as caught:
+            async with NextService("query", LOCAL).errors():
+                await call(channel, "UnaryUnary")
+    assert caught.value.code_reason is Reason.INTERNAL
+    assert "query service refuses the identity" in caught.value.message
+
+
+async def test_a_refusal_of_what_the_caller_wants_is_passed_on() -> None:
+    behaviour = raising(lambda: PermissionDeniedError("A raw key does not enter."))
+    async with serving(behaviour, [ErrorInterceptor()]) as channel:
+        with pytest.raises(RemoteError) as caught:
+            async with NextService("query", LOCAL).errors():
+                await call(channel, "UnaryUnary")
+    assert caught.value.code_reason is Reason.PERMISSION_DENIED

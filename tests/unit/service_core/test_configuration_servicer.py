@@ -202,7 +202,7 @@ async def test_a_broken_lock_is_a_violation_that_names_the_rule(tmp_path: Path) 
         response = await stub.ResolveConfiguration(request, timeout=20)
     (violation,) = response.violations
     assert violation.reason == error_reason_pb2.ERROR_REASON_POLICY_VIOLATION
-    assert "locks.temperature" in violation.description
+    assert "policy.locks.temperature" in violation.description
     assert response.operations[0].effective.values.temperature == 0.5
 
 

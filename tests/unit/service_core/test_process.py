@@ -10,12 +10,21 @@ import pytest
 import structlog
 from cascada.embedding.v1 import embedding_service_pb2 as embedding
 
-from config_core.errors import CollectionNotFoundError, ConfigurationFileError
+from config_core.errors import (
+    CollectionNotFoundError,
+    ConfigurationFileError,
+)
 from service_core import process
 from service_core.channel import create_channel
 from service_core.process import Process, configure, open_process
 from service_core.server import BindError, GrpcServer
-from tests.unit.service_core.probe import SERVICE, Context, add_probe, failure, raising
+from tests.unit.service_core.probe import (
+    SERVICE,
+    Context,
+    add_probe,
+    failure,
+    raising,
+)
 from tests.unit.service_core.running import PORTS, caught
 
 

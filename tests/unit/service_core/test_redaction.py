@@ -3,6 +3,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from cascada.common.v1 import chat_pb2 as chat
 from cascada.config.v1 import model_configuration_pb2 as configuration
 from cascada.embedding.v1 import embedding_service_pb2 as embedding
 from google.protobuf import descriptor_pool
@@ -156,3 +157,9 @@ def test_a_secret_too_short_to_be_one_does_not_tear_the_text() -> None:
 def test_scrubbing_twice_changes_nothing_more() -> None:
     once = scrub("api_key=abcdefgh Bearer abcdefgh1 sk-0123456789abcdefg")
     assert scrub(once) == once
+
+
+def test_an_entry_that_was_sent_without_a_value_is_none() -> None:
+    tool = chat.Tool(name="clock")
+    tool.parameters.fields["empty"].SetInParent()
+    assert redact(tool) == {"name": "clock", "parameters": {"empty": None}}

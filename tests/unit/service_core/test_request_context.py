@@ -7,9 +7,12 @@ from cascada.common.v1 import request_context_pb2
 from cascada.config.v1 import model_configuration_pb2, provenance_pb2
 
 from config_core.errors import InvalidArgumentError, PermissionDeniedError, Reason, Violation
+from config_core.identity import Role
+from service_core.identity import Caller, acting
 from service_core.request_context import (
     Peers,
     RequestContext,
+    context_of,
     invalid,
     read_context,
     refuse_if,
@@ -168,3 +171,42 @@ def test_the_context_is_bound_to_the_log_with_what_was_filled_in() -> None:
         context = read_context(request_context_pb2.RequestContext(), [])
         bound = structlog.contextvars.get_contextvars()
     assert bound == {"tenant": "default", "trace_id": context.trace_id}
+
+
+# --- with identity on ----------------------------------------------------------------------------
+
+WEB = Caller("token web", "acme", frozenset({Role.CALLER}))
+HOP = Caller("token hop", None, frozenset({Role.SERVICE}))
+
+
+def test_an_empty_tenant_is_that_of_whoever_calls() -> None:
+    with acting(WEB):
+        assert read(Message())[0].tenant_id == "acme"
+        assert read(Message(tenant_id="acme"))[0].tenant_id == "acme"
+    assert read(Message())[0].tenant_id == "default"
+
+
+def test_another_tenant_than_that_of_whoever_calls_is_denied() -> None:
+    with acting(WEB), pytest.raises(PermissionDeniedError):
+        read(Message(tenant_id="globex"))
+
+
+def test_a_service_names_the_tenant() -> None:
+    with acting(HOP):
+        assert read(Message(tenant_id="globex"))[0].tenant_id == "globex"
+        assert read(Message())[0].tenant_id == "default"
+
+
+@pytest.mark.parametrize("peer", [*LOOPBACK, *ELSEWHERE])
+def test_provenance_is_honoured_from_a_service_wherever_it_is_and_from_nobody_else(
+    peer: str,
+) -> None:
+    with acting(HOP):
+        assert Peers().trusts(from_peer(peer))
+    with acting(WEB):
+        assert not Peers().trusts(from_peer(peer))
+
+
+def test_what_is_no_request_has_no_context() -> None:
+    assert context_of(None) is None
+    assert context_of(Message()) is None

@@ -206,3 +206,31 @@ async def test_a_call_that_runs_may_finish_within_the_grace() -> None:
         finish.set()
         assert [answer.texts[0] for answer in await task] == ["finished"]
         await stop
+
+
+async def test_a_server_listens_on_a_unix_socket_beside_its_port(tmp_path: Path) -> None:
+    server = GrpcServer("127.0.0.1", 0, socket=tmp_path / "probe.sock")
+    server.add(SERVICE, add_probe, idle)
+    await server.start()
+    try:
+        assert server.socket_target == f"unix:{tmp_path / 'probe.sock'}"
+        for target in (server.socket_target, f"127.0.0.1:{server.port}"):
+            async with create_channel(target) as channel:
+                assert await call(channel, "UnaryUnary")
+    finally:
+        await server.stop(0)
+
+
+async def test_a_socket_that_cannot_be_is_an_error_that_names_it(tmp_path: Path) -> None:
+    server = GrpcServer("127.0.0.1", 0, socket=tmp_path / "nowhere" / "probe.sock")
+    with pytest.raises(BindError, match=r"nowhere/probe\.sock"):
+        await server.start()
+
+
+async def test_serving_is_waited_for_until_every_service_serves(server: GrpcServer) -> None:
+    waiting = asyncio.create_task(server.serving())
+    await server.set_serving(EMBEDDING)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await server.set_serving(SERVICE)
+    await asyncio.wait_for(waiting, 20)

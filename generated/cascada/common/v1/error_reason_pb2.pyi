@@ -104,7 +104,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_PERMISSION_DENIED: the identity may not do this. PERMISSION_DENIED. No metadata."""
     ERROR_REASON_POLICY_VIOLATION: _ErrorReason.ValueType  # 22
     """ERROR_REASON_POLICY_VIOLATION: the request breaks a lock or bound of the operator. PERMISSION_DENIED.
-    Metadata: {"rule": "bounds.max_tokens", "field": "max_tokens"}.
+    Metadata: {"rule": "policy.bounds.max_tokens", "field": "max_tokens"}.
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 23
     """ERROR_REASON_INTERNAL: a fault of ours. INTERNAL. Metadata: {"error_id": "..."}, found in the log."""
@@ -196,7 +196,7 @@ ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 21
 """ERROR_REASON_PERMISSION_DENIED: the identity may not do this. PERMISSION_DENIED. No metadata."""
 ERROR_REASON_POLICY_VIOLATION: ErrorReason.ValueType  # 22
 """ERROR_REASON_POLICY_VIOLATION: the request breaks a lock or bound of the operator. PERMISSION_DENIED.
-Metadata: {"rule": "bounds.max_tokens", "field": "max_tokens"}.
+Metadata: {"rule": "policy.bounds.max_tokens", "field": "max_tokens"}.
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 23
 """ERROR_REASON_INTERNAL: a fault of ours. INTERNAL. Metadata: {"error_id": "..."}, found in the log."""

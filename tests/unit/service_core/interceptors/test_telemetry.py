@@ -1,14 +1,19 @@
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
-import grpc
 import pytest
 import structlog
 from cascada.query.v1 import query_service_pb2 as query
 
 from config_core.errors import OverloadedError
-from service_core.interceptors import ErrorInterceptor, TelemetryInterceptor
-from service_core.interceptors.telemetry import _identity
+from service_core.interceptors import (
+    Call,
+    ErrorInterceptor,
+    HandlerInterceptor,
+    TelemetryInterceptor,
+)
+from service_core.interceptors.telemetry import _whose
 from service_core.telemetry import Metrics
 from tests.unit.service_core.probe import (
     KINDS,
@@ -31,7 +36,7 @@ async def answering(_: Context) -> AsyncIterator[Message]:
     yield text(CANARY)
 
 
-def interceptors(metrics: Metrics) -> list[grpc.aio.ServerInterceptor]:
+def interceptors(metrics: Metrics) -> list[HandlerInterceptor]:
     return [ErrorInterceptor(), TelemetryInterceptor(metrics, "probe")]
 
 
@@ -111,13 +116,18 @@ async def test_a_request_gets_one_line_with_its_identity_and_none_of_its_content
     }
 
 
+def call_of(request: object) -> Call:
+    context: Any = None
+    return Call("/test.Service/Call", context, request)
+
+
 def test_a_stream_that_opens_with_options_is_known_by_their_context() -> None:
     request = query.IndexDocumentsRequest()
     request.options.context.tenant_id = "acme"
-    assert _identity(request) == {"tenant": "acme"}
+    assert _whose(call_of(request)) == {"tenant": "acme"}
 
 
 def test_an_overlong_identity_is_cut() -> None:
     request = Message()
     request.context.tenant_id = "x" * 10_000
-    assert _identity(request) == {"tenant": "x" * 128}
+    assert _whose(call_of(request)) == {"tenant": "x" * 128}

@@ -1,4 +1,4 @@
-"""Locks and bounds: they supply, lower and refuse, and name their rule."""
+"""Locks and bounds: they supply, lower and refuse, and name their rule by its path in the file."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from config_core.errors import ConfigurationFileError, PolicyViolationError, Rea
 from config_core.model_configuration import ConnectionKind, ModelConfiguration
 from config_core.policy import Bound, Policy
 from config_core.resolve import Resolution
+from config_core.rules import Rules
 from config_core.source import Source
 from config_core.sources.preferences import Preferences
 from tests.unit.config_core.support import (
@@ -62,21 +63,21 @@ def test_a_request_at_the_bound_is_accepted_and_beyond_it_refused_by_the_rules_n
     assert chat(service, {"max_tokens": 500}).values.max_tokens == 500
     for value in (501, 4):
         found = resolve(service, {"max_tokens": value})
-        assert rules(found) == [("model_configuration.max_tokens", "bounds.max_tokens")]
-        with pytest.raises(PolicyViolationError, match=r"bounds\.max_tokens"):
+        assert rules(found) == [("model_configuration.max_tokens", "policy.bounds.max_tokens")]
+        with pytest.raises(PolicyViolationError, match=r"policy\.bounds\.max_tokens"):
             found.require()
 
 
 def test_a_preference_beyond_a_bound_is_refused_at_its_own_field() -> None:
     service = snapshot({"policy": {"bounds": {"temperature": {"max": 1}}}})
     found = resolve(service, preferred=Preferences(temperature=1.5))
-    assert rules(found) == [("model_preferences.temperature", "bounds.temperature")]
+    assert rules(found) == [("model_preferences.temperature", "policy.bounds.temperature")]
 
 
 def test_a_preference_beyond_a_bound_is_refused_even_where_the_request_outranks_it() -> None:
     service = snapshot({"policy": {"bounds": {"temperature": {"max": 1}}}})
     found = resolve(service, {"temperature": 0.5}, preferred=Preferences(temperature=1.5))
-    assert rules(found) == [("model_preferences.temperature", "bounds.temperature")]
+    assert rules(found) == [("model_preferences.temperature", "policy.bounds.temperature")]
 
 
 def test_a_tenants_bound_can_only_tighten_the_one_for_everyone() -> None:
@@ -107,15 +108,15 @@ def test_a_request_may_repeat_a_locked_value_and_nothing_else() -> None:
     service = locked({"temperature": 0.5})
     assert chat(service, {"temperature": 0.5}).values.temperature == 0.5
     found = resolve(service, {"temperature": 0.0})
-    assert rules(found) == [("model_configuration.temperature", "locks.temperature")]
+    assert rules(found) == [("model_configuration.temperature", "policy.locks.temperature")]
     found = resolve(service, preferred=Preferences(temperature=0.0))
-    assert rules(found) == [("model_preferences.temperature", "locks.temperature")]
+    assert rules(found) == [("model_preferences.temperature", "policy.locks.temperature")]
 
 
 @pytest.mark.parametrize("kind", ["chat", "embedding"])
 def test_a_locked_limit_binds_every_operation(kind: ConnectionKind) -> None:
     found = resolve(locked({"timeout_seconds": 5}), {"timeout_seconds": 50}, kind=kind)
-    assert rules(found) == [("model_configuration.timeout_seconds", "locks.timeout_seconds")]
+    assert rules(found) == [("model_configuration.timeout_seconds", "policy.locks.timeout_seconds")]
 
 
 def test_a_locked_option_of_a_provider_binds_that_option_alone() -> None:
@@ -125,13 +126,13 @@ def test_a_locked_option_of_a_provider_binds_that_option_alone() -> None:
     assert effective.primary.provider_options == {"store": False, "service_tier": "flex"}
     found = resolve(service, {"provider_configs": {"openai": {"store": True}}})
     name = "provider_configs.openai.store"
-    assert rules(found) == [(f"model_configuration.{name}", f"locks.{name}")]
+    assert rules(found) == [(f"model_configuration.{name}", f"policy.locks.{name}")]
 
 
 def test_locked_fallbacks_keep_a_request_from_adding_its_own() -> None:
     service = locked({"fallbacks": {}})
     found = resolve(service, {"fallbacks": {"alternatives": [{"provider": "groq"}]}})
-    assert rules(found) == [("model_configuration.fallbacks", "locks.fallbacks")]
+    assert rules(found) == [("model_configuration.fallbacks", "policy.locks.fallbacks")]
 
 
 def test_a_tenants_lock_wins_over_the_one_for_everyone() -> None:
@@ -176,7 +177,7 @@ def test_a_request_cannot_leave_a_locked_connection(
     lock: dict[str, str], values: dict[str, str], field: str, rule: str
 ) -> None:
     found = resolve(locked(lock), values)
-    assert rules(found) == [(f"model_configuration.{field}", f"locks.{rule}")]
+    assert rules(found) == [(f"model_configuration.{field}", f"policy.locks.{rule}")]
 
 
 def test_a_locked_provider_takes_over_with_its_registered_key() -> None:
@@ -214,7 +215,7 @@ def test_a_tenants_lock_that_restates_the_provider_keeps_the_key_locked_for_ever
         )
     )
     own = Policy(locks=ModelConfiguration.model_validate({"chat_provider": "openai"}))
-    assert own.over(general).locks == general.locks
+    assert Rules.of(general, TENANT, own).locks == general.locks
 
 
 def test_a_locked_embedding_connection_outranks_the_request() -> None:
@@ -223,7 +224,9 @@ def test_a_locked_embedding_connection_outranks_the_request() -> None:
         {"embedding_provider": "mistral"},
         kind="embedding",
     )
-    assert rules(found) == [("model_configuration.embedding_provider", "locks.embedding_provider")]
+    assert rules(found) == [
+        ("model_configuration.embedding_provider", "policy.locks.embedding_provider")
+    ]
     assert used(embedding(locked({"embedding_provider": "openai"})))[3] == "sk-env"
 
 
@@ -233,8 +236,8 @@ def test_a_locked_embedding_connection_outranks_the_request() -> None:
 @pytest.mark.parametrize(
     ("lock", "rule"),
     [
-        ({"chat_provider": "openai"}, "locks.chat_provider"),
-        ({"chat_provider": "openai", "chat_model": "gpt-4.1"}, "locks.chat_provider"),
+        ({"chat_provider": "openai"}, "policy.locks.chat_provider"),
+        ({"chat_provider": "openai", "chat_model": "gpt-4.1"}, "policy.locks.chat_provider"),
     ],
 )
 def test_a_requests_alternative_that_breaks_a_lock_is_refused(
@@ -252,7 +255,9 @@ def test_a_requests_alternative_with_another_than_the_locked_model_is_refused() 
     ]
     values = {"chat_provider": "openai", "fallbacks": {"alternatives": alternatives}}
     found = resolve(locked({"chat_provider": "openai", "chat_model": "gpt-4.1"}), values)
-    assert rules(found) == [("model_configuration.fallbacks.alternatives[1]", "locks.chat_model")]
+    assert rules(found) == [
+        ("model_configuration.fallbacks.alternatives[1]", "policy.locks.chat_model")
+    ]
 
 
 def test_a_lower_layers_alternative_that_breaks_a_lock_is_skipped() -> None:
