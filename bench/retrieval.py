@@ -88,7 +88,8 @@ def vectors(count: int, dimensions: int, seed: int) -> Vectors:
     rng = np.random.default_rng(seed)
     near = centres[rng.integers(_CLUSTERS, size=count)]
     found = near + 0.9 * rng.normal(size=(count, dimensions))
-    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype("<f4")
+    unit: Vectors = (found / np.linalg.norm(found, axis=1, keepdims=True)).astype("<f4")
+    return unit
 
 
 def _measured(chunks: int, dimensions: int) -> list[Row]:

@@ -16,10 +16,11 @@ from cascada.agent_execution.v1.agent_execution_service_pb2_grpc import AgentExe
 from cascada.query.v1 import document_pb2, query_service_pb2
 from cascada.query.v1.query_service_pb2_grpc import QueryServiceStub
 
-from cli import documents, requests
+from cli import documents
 from cli.client import connect
 from cli.exits import CommandError, ExitCode
 from cli.output import Output
+from cli.retrieval import SearchOptions, retrieval
 from cli.running import outcome
 from cli.trace import show_trace
 
@@ -136,14 +137,13 @@ async def _ready(process: asyncio.subprocess.Process) -> dict[str, str]:
 
 
 async def _index(target: str, output: Output) -> None:
-    files = documents.find([str(SAMPLES)])
+    files = documents.find([str(SAMPLES)]).files
 
     async def messages() -> AsyncIterator[query_service_pb2.IndexDocumentsRequest]:
         options = document_pb2.IndexOptions(collection=COLLECTION)
         yield query_service_pb2.IndexDocumentsRequest(options=options)
         for file in files:
-            text = await asyncio.to_thread(documents.read, file)
-            document = document_pb2.Document(document_id=file.document_id, text=text)
+            document = await asyncio.to_thread(documents.read, file)
             yield query_service_pb2.IndexDocumentsRequest(document=document)
 
     async with connect("query", target, output) as client:
@@ -159,7 +159,7 @@ async def _ask(
     target: str, question: str, expected: tuple[str, ...], output: Output
 ) -> pb.ExecuteResponse:
     request = pb.StreamExecuteRequest(
-        message=question, retrieval=requests.retrieval([COLLECTION], None, None, None)
+        message=question, retrieval=retrieval([COLLECTION], SearchOptions())
     )
     async with connect("agent-execution", target, output) as client:
         call = AgentExecutionServiceStub(client.channel).StreamExecute(

@@ -6,20 +6,22 @@ words, and only such a word between characters, so scripts without spaces work t
 """
 
 import re
+import unicodedata
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from query.sections import Section, sections
+
 DEFAULT_TARGET_TOKENS = 256
 DEFAULT_OVERLAP_SENTENCES = 1
-SECTION_SEPARATOR = " > "
 
-_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))??(?:[ \t]+#+)?\s*")
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 _SENTENCE_END = re.compile(
-    # Latin, Greek, Cyrillic, Devanagari, Arabic, Urdu: a space must follow.
-    r"""[.!?…।؟۔]+["'»”’)\]]*(?=\s)"""
+    # Latin, Greek, Cyrillic, Devanagari, Arabic, Urdu: a space must follow. Only the first mark of
+    # a row begins a match, lest a long row be read once for each of its marks.
+    r"""(?<![.!?…।؟۔])[.!?…।؟۔]++["'»”’)\]]*+(?=\s)"""
     # Chinese and Japanese: none follows.
     r"""|[。！？｡]+[」』”’）]*"""
     # A list item, table row or quotation begins.
@@ -43,23 +45,26 @@ class TextChunk:
     end: int
     """Offset after the last character, in code points."""
     section: str
-    """Headings above the chunk, outermost first, joined by `SECTION_SEPARATOR`; "" for none."""
+    """Headings above the chunk, outermost first; or the page where it begins; "" for neither."""
 
 
 def chunk_text(
     text: str,
-    count_tokens: Callable[[str], int],
+    measure: Callable[[int, int], int],
     *,
     target_tokens: int = DEFAULT_TARGET_TOKENS,
     overlap_sentences: int = DEFAULT_OVERLAP_SENTENCES,
     markdown: bool = True,
+    pages: Sequence[int] = (),
 ) -> tuple[TextChunk, ...]:
-    """The chunks of `text` in order; none for a blank text.
+    """The chunks of `text` in order; none for one without anything to see.
 
-    Every non-blank character is in a chunk. No chunk counts more than `target_tokens`, save a
-    single character that does so alone. A chunk repeats up to `overlap_sentences` sentences of the
-    one before it in the same section, as far as they fit. With `markdown`, ATX headings (`#`)
-    outside fenced code make the sections. ValueError for a target below 1 or an overlap below 0.
+    Every visible character is in a chunk. `measure` tells the tokens of the characters from one
+    offset to another; no chunk has more than `target_tokens`, save a single character that does so
+    alone. A chunk repeats up to `overlap_sentences` sentences of the one before it in the same
+    section, as far as they fit. With `markdown`, headings make the sections; with `pages`, the
+    offsets at which pages begin, a chunk's section is its first page. ValueError for a target below
+    1 or an overlap below 0.
     """
     if target_tokens < 1:
         raise ValueError("target_tokens must be at least 1")
@@ -67,10 +72,10 @@ def chunk_text(
         raise ValueError("overlap_sentences must not be negative")
 
     def fits(start: int, end: int) -> bool:
-        return count_tokens(text[start:end]) <= target_tokens
+        return measure(start, end) <= target_tokens
 
     chunks: list[TextChunk] = []
-    for section in _sections(text) if markdown else [_Section("", 0, 0, len(text))]:
+    for section in sections(text) if markdown else [Section("", 0, 0, len(text))]:
         paragraphs = [
             [
                 piece
@@ -80,50 +85,18 @@ def chunk_text(
             for sentences in _paragraphs(text, section)
         ]
         for start, end in _pack(paragraphs, fits, overlap_sentences):
-            chunks.append(TextChunk(len(chunks), text[start:end], start, end, section.path))
+            if _is_visible(text[start:end]):
+                name = f"page {bisect_right(pages, start)}" if pages else section.path
+                chunks.append(TextChunk(len(chunks), text[start:end], start, end, name))
     return tuple(chunks)
 
 
-@dataclass(frozen=True, slots=True)
-class _Section:
-    path: str
-    start: int
-    body: int
-    """Where the heading lines end."""
-    end: int
+def _is_visible(text: str) -> bool:
+    """Whether there is more than blanks, control and format characters: no model embeds those."""
+    return any(not (c.isspace() or unicodedata.category(c) in {"Cc", "Cf"}) for c in text)
 
 
-def _sections(text: str) -> Iterator[_Section]:
-    """Sections by heading; headings with nothing under them join the section that follows."""
-    path: list[tuple[int, str]] = []
-    start = body = position = 0
-    fence = ""
-    for line in text.splitlines(keepends=True):
-        end = position + len(line)
-        mark = _FENCE.match(line)
-        if fence:
-            if mark and mark[1].startswith(fence) and not line[mark.end() :].strip():
-                fence = ""
-        elif mark:
-            fence = mark[1]
-        elif heading := _HEADING.fullmatch(line):
-            if text[body:position].strip():
-                yield _Section(_join(path), start, body, position)
-                start = position
-            level = len(heading[1])
-            path = [(depth, title) for depth, title in path if depth < level]
-            path.append((level, (heading[2] or "").strip()))
-            body = end
-        position = end
-    if text[start:].strip():
-        yield _Section(_join(path), start, body, len(text))
-
-
-def _join(path: Sequence[tuple[int, str]]) -> str:
-    return SECTION_SEPARATOR.join(title for _, title in path if title)
-
-
-def _paragraphs(text: str, section: _Section) -> list[list[_Span]]:
+def _paragraphs(text: str, section: Section) -> list[list[_Span]]:
     """Sentences by paragraph. The heading belongs to the first: it never stands alone."""
     paragraphs = [
         sentences

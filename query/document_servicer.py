@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -15,7 +14,10 @@ from query import wire_request as wire
 from query.catalog import Catalog
 from query.indexer import Indexer
 from query.indexing import IndexOptions, IndexSummary, SourceDocument
-from query.wire_incoming import incoming_from, refuse_with
+from query.reindexer import Reindexer
+from query.wire_incoming import incoming_from
+from query.wire_index_options import index_options_from
+from query.wire_reindexing import reindex_event_to_wire, reindex_options_from
 from query.wire_response import (
     collection_to_wire,
     description_to_wire,
@@ -33,10 +35,18 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class DocumentServicer(pb_grpc.QueryServiceServicer):
-    """Indexes, lists and removes documents and collections."""
+    """Indexes, reindexes, lists and removes documents and collections."""
 
-    def __init__(self, indexer: Indexer, catalog: Catalog, peers: Peers, tracer: Tracer) -> None:
+    def __init__(
+        self,
+        indexer: Indexer,
+        reindexer: Reindexer,
+        catalog: Catalog,
+        peers: Peers,
+        tracer: Tracer,
+    ) -> None:
         self._indexer = indexer
+        self._reindexer = reindexer
         self._catalog = catalog
         self._peers = peers
         self._tracer = tracer
@@ -48,14 +58,25 @@ class DocumentServicer(pb_grpc.QueryServiceServicer):
     ) -> AsyncIterator[pb.IndexDocumentsResponse]:
         """Take the options, then documents; answer each with a result, and last with a summary."""
         first = await anext(aiter(request_iterator), pb.IndexDocumentsRequest())
-        options = self._index_options(first, context)
-        results = self._indexer.index(options, _documents(request_iterator))
-        async with aclosing(results):
-            async for result in results:
-                if isinstance(result, IndexSummary):
-                    yield summary_to_wire(result, self._tracer)
-                else:
-                    yield result_to_wire(result)
+        with wire_documents.in_options():
+            options = self._index_options(first, context)
+            results = self._indexer.index(options, _documents(request_iterator))
+            async with aclosing(results):
+                async for result in results:
+                    if isinstance(result, IndexSummary):
+                        yield summary_to_wire(result, self._tracer)
+                    else:
+                        yield result_to_wire(result)
+
+    async def ReindexCollection(
+        self, request: pb.ReindexCollectionRequest, context: _Context
+    ) -> AsyncIterator[pb.ReindexCollectionResponse]:
+        """Bring a collection into another space; tell the progress, and last the summary."""
+        found = incoming_from(request, self._peers, context)
+        options = reindex_options_from(request, found, context.time_remaining())
+        async with aclosing(self._reindexer.reindex(options)) as events:
+            async for event in events:
+                yield reindex_event_to_wire(event, self._tracer)
 
     async def DeleteDocuments(
         self, request: pb.DeleteDocumentsRequest, context: _Context
@@ -127,22 +148,8 @@ class DocumentServicer(pb_grpc.QueryServiceServicer):
     def _index_options(self, first: pb.IndexDocumentsRequest, context: _Context) -> IndexOptions:
         if first.WhichOneof("part") != "options":
             refuse_if([invalid("options", "must come first, before the documents")])
-        options = first.options
-        misplaced: list[Violation] = []
-        caller = read_context(options.context, misplaced)
-        violations = [replace(found, field=f"options.{found.field}") for found in misplaced]
-        wire.check_collection("options.collection", options.collection, violations)
-        tokens, overlap = wire_documents.chunk_settings(options, violations)
-        found = incoming_from(options, self._peers, context)
-        refuse_with(violations, found)
-        return IndexOptions(
-            context=caller,
-            collection=options.collection,
-            incoming=found,
-            time_remaining=context.time_remaining(),
-            chunk_tokens=tokens,
-            overlap_sentences=overlap,
-        )
+        found = incoming_from(first.options, self._peers, context)
+        return index_options_from(first.options, found, context.time_remaining())
 
 
 def _check_page_size(page_size: int, violations: list[Violation]) -> None:
@@ -166,4 +173,6 @@ async def _documents(
     async for request in requests:
         if request.WhichOneof("part") != "document":
             refuse_if([invalid("document", "must follow the options, and nothing else")])
-        yield wire_documents.document_from(request.document)
+        document = wire_documents.document_from(request.document)
+        del request  # or it would be kept until the next one comes
+        yield document

@@ -1,11 +1,14 @@
 """The run of one stream of documents: its tasks, its results, its time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 
 from config_core.effective import EffectiveConfiguration
 from config_core.errors import CascadaError, Reason
+from query.capacity import Capacity
+from query.embedding_batches import EmbeddingBatches, limits_of
+from query.embedding_client import Embedded
 from query.errors import UnusableDocumentError
 from query.indexing import (
     DocumentOutcome,
@@ -18,7 +21,11 @@ from query.name import SERVICE
 from service_core.deadline import Deadline
 from service_core.trace import Hop, HopReport
 
-DOCUMENTS_IN_FLIGHT = 4
+DOCUMENTS_IN_FLIGHT = 256
+"""So many that small documents fill the calls to the embedding model."""
+BYTES_IN_FLIGHT = 64 * 1024 * 1024
+RESULTS_AHEAD = 16
+"""How many results wait for their reader."""
 
 _FATAL = frozenset(
     {
@@ -43,17 +50,21 @@ class IndexRun:
     def __init__(
         self,
         put: "Callable[[IndexRun, SourceDocument], Awaitable[tuple[DocumentOutcome, int]]]",
+        embed: "Callable[[IndexRun, Sequence[str]], Awaitable[Embedded]]",
         options: IndexOptions,
         effective: EffectiveConfiguration,
     ) -> None:
-        """`put` stores a document of this run; it gives the outcome and the number of chunks."""
+        """`put` stores a document; it gives the outcome and the number of chunks. `embed` calls."""
         self.options = options
         self.effective = effective
+        self.batches = EmbeddingBatches(
+            partial(embed, self), limits_of(effective.primary), options.collection
+        )
         self.summary = IndexSummary()
         self.last_hops: tuple[Hop, ...] = ()
         # Bounded: a reader that does not take its results slows the documents down.
         self.results: asyncio.Queue[DocumentResult | BaseException | None] = asyncio.Queue(
-            DOCUMENTS_IN_FLIGHT
+            RESULTS_AHEAD
         )
         self._put = put
         self._began = asyncio.get_running_loop().time()
@@ -75,17 +86,17 @@ class IndexRun:
         return own if self._callers_deadline is None else min(own, self._callers_deadline)
 
     async def feed(self, documents: AsyncIterator[SourceDocument]) -> None:
-        """Start a task each document, as many at once as there are places."""
+        """Start a task each document, as many at once as there is room for."""
         running: dict[str, asyncio.Task[None]] = {}
-        places = asyncio.Semaphore(DOCUMENTS_IN_FLIGHT)
+        room = Capacity(DOCUMENTS_IN_FLIGHT, BYTES_IN_FLIGHT)
         try:
             position = 0
             async for document in documents:
-                await places.acquire()
+                await room.take(document.weight)
                 earlier = running.get(document.document_id)
                 if earlier is not None:
                     await asyncio.wait([earlier])  # the later version has to win
-                task = asyncio.create_task(self._one(position, document, places))
+                task = asyncio.create_task(self._one(position, document, room))
                 running[document.document_id] = task
                 task.add_done_callback(partial(_forget, running, document.document_id))
                 position += 1
@@ -100,16 +111,15 @@ class IndexRun:
                 task.cancel()
             if left:
                 await asyncio.wait(left)  # whoever waits for the feeding waits for them as well
+            await self.batches.aclose()
 
-    async def _one(
-        self, position: int, document: SourceDocument, places: asyncio.Semaphore
-    ) -> None:
+    async def _one(self, position: int, document: SourceDocument, room: Capacity) -> None:
         try:
             await self.results.put(await self._result(position, document))
         except Exception as error:  # noqa: BLE001 # a fatal one: it ends the stream
             await self.results.put(error)
         finally:
-            places.release()
+            room.give(document.weight)
 
     async def _result(self, position: int, document: SourceDocument) -> DocumentResult:
         try:
@@ -118,7 +128,6 @@ class IndexRun:
             outcome, count = await self._put(self, document)
         except CascadaError as error:
             if error.code_reason in _FATAL:
-                error.hops = (self.report(), *error.hops)
                 raise
             return DocumentResult(
                 document.document_id,

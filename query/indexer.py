@@ -1,18 +1,25 @@
-"""Indexes documents: chunk, embed and store, each document all or nothing."""
+"""Indexes documents: read, chunk, embed and store, each document all or nothing."""
 
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import ParamSpec, TypeVar
 
-from config_core.errors import CascadaError, EmbeddingSpaceMismatchError, Reason
-from config_core.forward import forward
+from config_core.errors import CascadaError, Reason
+from config_core.forward import Forwarded, forward
 from config_core.snapshot import Snapshots
 from config_core.sources.collection import PinnedSpace
+from query.chunk_size import MIN_TOKENS, chunk_tokens_of
 from query.chunking import TextChunk, chunk_text
+from query.embedding_batches import Vectors
 from query.embedding_client import Embedded, EmbeddingPort
 from query.errors import UnusableDocumentError, store_errors_for
+from query.extraction.extractor import Extractor
+from query.extraction.model import Extracted, MediaType
+from query.extraction.text import markdown
 from query.index_run import IndexRun
 from query.indexing import (
     DocumentOutcome,
@@ -22,14 +29,20 @@ from query.indexing import (
     SourceDocument,
 )
 from query.name import SERVICE
+from query.passages import embedded_text
+from query.sections import SECTION_SEPARATOR
 from query.store import Chunk, Document, Store
-from query.tokens import estimate_tokens
+from query.tokens import TokenRuler
 from service_core.trace import required
 
-TEXTS_PER_CALL = 256
-"""How many passages are embedded at once: far below what the embedding service takes, so that each
-call ends within its time, however long the document is."""
-_SMALLEST_CHUNK_TOKENS = 16
+VERSION = 1
+"""Of everything between a document and its vectors: another one has documents indexed anew."""
+
+_AT_ONCE = 4096
+"""Characters, or bytes, that are dealt with in no time."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Indexer:
@@ -40,12 +53,14 @@ class Indexer:
         snapshots: Snapshots,
         store: Store,
         embeddings: EmbeddingPort,
+        extractor: Extractor,
         *,
         attach_credentials: bool = False,
     ) -> None:
         self._snapshots = snapshots
         self._store = store
         self._embeddings = embeddings
+        self._extractor = extractor
         self._attach_credentials = attach_credentials
 
     async def index(
@@ -63,10 +78,15 @@ class Indexer:
         )
         if pinned is not None:
             effective.check_space(pinned.space, options.collection)
-        run = IndexRun(self._put, options, effective)
+        tokens = chunk_tokens_of(options.chunk_tokens, effective.primary)
+        forwarded = forward([effective], attach_credentials=self._attach_credentials)
+        call = partial(self._call, forwarded)
+        run = IndexRun(self._put, call, replace(options, chunk_tokens=tokens), effective)
         feeding = asyncio.create_task(run.feed(documents))
         try:
             while (result := await run.results.get()) is not None:
+                if isinstance(result, CascadaError):
+                    result.hops = (run.report(), *result.hops)
                 if isinstance(result, BaseException):
                     raise result
                 run.summary.count(result)
@@ -78,20 +98,21 @@ class Indexer:
         yield run.summary
 
     async def _put(self, run: IndexRun, document: SourceDocument) -> tuple[DocumentOutcome, int]:
-        """Chunk, embed and store one document; what it has now, and how many chunks that is."""
+        """Read, chunk, embed and store; what the document has now, and how many chunks that is."""
         options = run.options
         tenant, collection = options.context.tenant_id, options.collection
-        content_hash = _content_hash(document, options)
+        content_hash = await _run(
+            len(document.content or document.text), _content_hash, document, options
+        )
         async with store_errors_for(collection):
             stored = await self._store.get_document(tenant, collection, document.document_id)
         if stored is not None and stored.content_hash == content_hash:
             return DocumentOutcome.UNCHANGED, stored.chunk_count
-        chunks, embedded = await self._embed(run, document)
-        if embedded is None:
-            raise UnusableDocumentError("the text has nothing but blanks and headings")
+        extracted = await self._read(document)
+        title, chunks, vectors = await self._embed(run, document.title, extracted)
         entry = Document(
             document_id=document.document_id,
-            title=document.title or _first_heading(chunks),
+            title=title,
             source=document.source,
             metadata=document.metadata,
             content_hash=content_hash,
@@ -105,67 +126,70 @@ class Indexer:
                     section=chunk.section,
                     vector=vector,
                 )
-                for chunk, vector in zip(chunks, embedded.vectors, strict=True)
+                for chunk, vector in zip(chunks, vectors.vectors, strict=True)
             ],
         )
         endpoint = run.effective.primary.connection.endpoint
         async with store_errors_for(collection):
-            await self._store.put_document(tenant, collection, embedded.space, endpoint, entry)
+            await self._store.put_document(tenant, collection, vectors.space, endpoint, entry)
         return DocumentOutcome.INDEXED, len(chunks)
 
+    async def _read(self, document: SourceDocument) -> Extracted:
+        if document.content:
+            return await self._extractor.extract(document.media_type, document.content)
+        if document.media_type is MediaType.MARKDOWN:
+            return markdown(document.text)
+        return Extracted(document.text)
+
     async def _embed(
-        self, run: IndexRun, document: SourceDocument
-    ) -> tuple[tuple[TextChunk, ...], Embedded | None]:
-        """Chunk and embed. Tokens are estimated: where one is too long, all chunks get smaller."""
-        options = run.options
-        tokens = options.chunk_tokens
+        self, run: IndexRun, title: str, extracted: Extracted
+    ) -> tuple[str, Sequence[TextChunk], Vectors]:
+        """The title, the chunks and their vectors.
+
+        Tokens are estimated: where one text is too long for the model, all chunks get smaller.
+        """
+        tokens = run.options.chunk_tokens or MIN_TOKENS
         while True:
-            chunks = await asyncio.to_thread(
-                chunk_text,
-                document.text,
-                estimate_tokens,
-                target_tokens=tokens,
-                overlap_sentences=options.overlap_sentences,
-            )
+            chunks = await _run(len(extracted.text), _chunks, extracted, tokens, run.options)
             if not chunks:
-                return chunks, None
+                raise UnusableDocumentError("the text has nothing but blanks")
+            named = title or extracted.title or _first_heading(extracted, chunks)
+            texts = [embedded_text(named, chunk.section, chunk.text) for chunk in chunks]
             try:
-                return chunks, await self._embed_all(run, [chunk.text for chunk in chunks])
+                return named, chunks, await run.batches.embed(texts)
             except CascadaError as error:
                 too_long = error.code_reason is Reason.CONTEXT_TOO_LONG
-                if not too_long or tokens <= _SMALLEST_CHUNK_TOKENS:
+                if not too_long or tokens <= MIN_TOKENS:
                     raise
-                tokens = max(_SMALLEST_CHUNK_TOKENS, tokens // 2)
+                tokens = max(MIN_TOKENS, tokens // 2)
 
-    async def _embed_all(self, run: IndexRun, texts: Sequence[str]) -> Embedded:
-        """Embed one document's passages, in as many calls as it takes, all into one space."""
-        vectors: list[bytes] = []
-        first: Embedded | None = None
-        for start in range(0, len(texts), TEXTS_PER_CALL):
-            embedded = await self._embeddings.embed(
-                texts[start : start + TEXTS_PER_CALL],
-                query=False,
-                forwarded=forward([run.effective], attach_credentials=self._attach_credentials),
-                context=run.options.context,
-                deadline=run.deadline(),
-            )
-            run.summary.usage += embedded.usage
-            run.last_hops = embedded.hops
-            vectors += embedded.vectors
-            first = first or embedded
-            if embedded.space != first.space:
-                raise EmbeddingSpaceMismatchError(
-                    run.options.collection, first.space, embedded.space
-                )
-        assert first is not None
-        return replace(first, vectors=vectors)
+    async def _call(self, forwarded: Forwarded, run: IndexRun, texts: Sequence[str]) -> Embedded:
+        embedded = await self._embeddings.embed(
+            texts,
+            query=False,
+            forwarded=forwarded,
+            context=run.options.context,
+            deadline=run.deadline(),
+        )
+        run.summary.usage += embedded.usage
+        run.last_hops = embedded.hops
+        return embedded
+
+
+async def _run(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function, in a thread unless it has too little to do for one."""
+    if size <= _AT_ONCE:
+        return function(*args, **kwargs)
+    return await asyncio.to_thread(function, *args, **kwargs)
 
 
 def _content_hash(document: SourceDocument, options: IndexOptions) -> str:
-    """What tells one version of a document from another, the way it is cut included."""
+    """What tells one version of a document from another, the way it is read and cut included."""
     parts = json.dumps(
         [
-            document.text,
+            VERSION,
+            document.media_type,
+            hashlib.sha256(document.content or document.text.encode()).hexdigest(),
             document.title,
             document.source,
             dict(document.metadata),
@@ -178,5 +202,19 @@ def _content_hash(document: SourceDocument, options: IndexOptions) -> str:
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
-def _first_heading(chunks: tuple[TextChunk, ...]) -> str:
-    return next((chunk.section.split(" > ")[0] for chunk in chunks if chunk.section), "")
+def _chunks(extracted: Extracted, tokens: int, options: IndexOptions) -> tuple[TextChunk, ...]:
+    return chunk_text(
+        extracted.text,
+        TokenRuler(extracted.text),
+        target_tokens=tokens,
+        overlap_sentences=options.overlap_sentences,
+        markdown=extracted.markdown,
+        pages=extracted.pages,
+    )
+
+
+def _first_heading(extracted: Extracted, chunks: Sequence[TextChunk]) -> str:
+    if not extracted.markdown:
+        return ""
+    sections = (chunk.section.split(SECTION_SEPARATOR)[0] for chunk in chunks)
+    return next(filter(None, sections), "")

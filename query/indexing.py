@@ -6,13 +6,14 @@ from enum import StrEnum
 
 from config_core.errors import Reason
 from config_core.sources.request import Incoming
+from query.extraction.model import MAX_CHARACTERS, MediaType
 from query.store import MetadataValue
 from service_core.request_context import RequestContext
 from service_core.trace import Hop
 from service_core.usage import Usage
 
-DEFAULT_CHUNK_TOKENS = 200
 DEFAULT_OVERLAP_SENTENCES = 1
+_BYTES_PER_CHARACTER = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +24,14 @@ class IndexOptions:
     collection: str
     incoming: Incoming
     time_remaining: float | None
-    chunk_tokens: int = DEFAULT_CHUNK_TOKENS
+    chunk_tokens: int | None = None
+    """The most tokens of a passage; None leaves it to the embedding model."""
     overlap_sentences: int = DEFAULT_OVERLAP_SENTENCES
 
 
 @dataclass(frozen=True, slots=True)
 class SourceDocument:
-    """A document as it came; `problem` says why it can't be indexed, "" where it can."""
+    """A document as it came, as `text` or as the `content` of a file."""
 
     document_id: str
     text: str
@@ -37,6 +39,15 @@ class SourceDocument:
     source: str = ""
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     problem: str = ""
+    """Why it can't be indexed; "" where it can."""
+    content: bytes = b""
+    media_type: MediaType = MediaType.MARKDOWN
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it takes until it is stored: passages and vectors included."""
+        size = len(self.content) or len(self.text)
+        return size + _BYTES_PER_CHARACTER * min(size, MAX_CHARACTERS)
 
 
 class DocumentOutcome(StrEnum):

@@ -1,11 +1,14 @@
 """The words of a text as full text compares them, the same in every store, in every script.
 
-A word is folded (case, compatibility forms, accents) and stemmed first as Spanish, then as English:
-one term for the forms of a word in either language, without having to guess the language of a
-passage or of a question. Scripts that are written without spaces become pairs of characters.
+A word is folded (case, compatibility forms, accents) and stemmed as Spanish, as English and as
+Spanish again: one term for the forms of a word in either language, without having to guess the
+language of a passage or of a question. Scripts that are written without spaces become pairs of
+characters.
 """
 
+import threading
 import unicodedata
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import regex
@@ -19,9 +22,14 @@ _WORD = regex.compile(r"[\p{L}\p{N}\p{Co}][\p{L}\p{N}\p{M}\p{Co}]*")
 _UNSPACED = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}ー々]+"
 )
+# What an apostrophe adds to an English word: "team's", "don't", "we'll".
+_ENDING = regex.compile(r"(?<=\p{L})['’](?:s|t|d|m|ll|re|ve)(?![\p{L}\p{N}])")
+# A number with its thousands marked: 1.000 and 1,250,000 are 1000 and 1250000.
+_THOUSANDS = regex.compile(r"(?<![\p{L}\p{N}.,])\d{1,3}([.,])\d{3}(?:\1\d{3})*(?![\p{L}\p{N}])")
 # The accents of Latin, Greek and Cyrillic letters; the marks without which Arabic, Hebrew or the
 # scripts of India are other words stay.
 _ACCENTS = dict.fromkeys(range(0x300, 0x370))
+_DOUBLED = frozenset("bdgmnpt")
 _CACHED_WORDS = 100_000
 
 
@@ -31,8 +39,9 @@ def query_terms(text: str) -> list[str]:
     Function words match passages of the question's language, whatever they are about. A text that
     has no other word is searched for as it is.
     """
-    asked = dict.fromkeys(terms(text))
-    return [term for term in asked if term not in _FUNCTION_TERMS] or list(asked)
+    words = list(_words(text))
+    telling = [word for word in words if word not in FUNCTION_WORDS]
+    return list(dict.fromkeys(_terms(telling or words)))
 
 
 def terms(text: str) -> list[str]:
@@ -41,14 +50,27 @@ def terms(text: str) -> list[str]:
     A term has no space and at most 128 characters; everything that is not a letter, a digit or a
     mark of a letter separates.
     """
+    return _terms(_words(text))
+
+
+def _words(text: str) -> Iterator[str]:
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = _THOUSANDS.sub(_digits, _ENDING.sub("", folded))
+    return (match[0] for match in _WORD.finditer(folded))
+
+
+def _terms(words: Iterable[str]) -> list[str]:
     found: list[str] = []
-    for match in _WORD.finditer(unicodedata.normalize("NFKC", text).casefold()):
-        word = match[0]
-        if _UNSPACED.search(word):
+    for word in words:
+        if not word.isascii() and _UNSPACED.search(word):
             found += _of_unspaced(word)
         else:
             found.append(_stem(word[:MAX_TERM_LENGTH]))
     return found
+
+
+def _digits(number: regex.Match[str]) -> str:
+    return number[0].replace(number[1], "")
 
 
 def _of_unspaced(word: str) -> list[str]:
@@ -65,13 +87,38 @@ def _of_unspaced(word: str) -> list[str]:
     return found
 
 
+class _Stemmers(threading.local):
+    """A stemmer keeps state of its own while it works, so that no two threads may share one."""
+
+    def __init__(self) -> None:
+        self._spanish = Stemmer.Stemmer("spanish", 0)
+        self._english = Stemmer.Stemmer("english", 0)
+
+    def spanish(self, word: str) -> str:
+        stem: str = self._spanish.stemWord(word)
+        return stem
+
+    def english(self, word: str) -> str:
+        stem: str = self._english.stemWord(word)
+        return stem
+
+
+_STEMMERS = _Stemmers()
+
+
 @lru_cache(_CACHED_WORDS)
 def _stem(word: str) -> str:
-    # A stemmer keeps state of its own while it works, so that no two threads may share one.
-    spanish: str = Stemmer.Stemmer("spanish", 0).stemWord(word)
-    bare = unicodedata.normalize("NFD", spanish).translate(_ACCENTS)
-    english: str = Stemmer.Stemmer("english", 0).stemWord(unicodedata.normalize("NFC", bare))
-    return english
+    # Spanish again, because English may have uncovered what the first pass would have taken off:
+    # "server" loses its "er" at once, "servers" only after its "s".
+    stem = _bare(_STEMMERS.spanish(word))
+    stem = _bare(_STEMMERS.spanish(_STEMMERS.english(stem)))
+    if stem.endswith("c"):
+        return stem[:-1] + "z"  # luz, luces
+    if len(stem) > 3 and stem[-1] == stem[-2] and stem[-1] in _DOUBLED:
+        return stem[:-1]  # plan, planned
+    return stem
 
 
-_FUNCTION_TERMS = frozenset(term for word in FUNCTION_WORDS for term in terms(word))
+def _bare(word: str) -> str:
+    without = unicodedata.normalize("NFD", word).translate(_ACCENTS)
+    return unicodedata.normalize("NFC", without)

@@ -16,8 +16,3 @@ def normalised(vector: bytes, dimensions: int) -> bytes:
     if not np.isfinite(length) or length == 0.0:
         raise ValueError("a vector must be finite and not all zeros")
     return (values / length).astype("<f4").tobytes()
-
-
-def cosine(distance: float) -> float:
-    """The cosine similarity of two unit vectors at this Euclidean distance, within [-1, 1]."""
-    return max(-1.0, min(1.0, 1.0 - distance * distance / 2.0))

@@ -137,7 +137,7 @@ class Tenants:
         try:
             async for answer in _answers(self.cluster, plan, token):
                 canaries.saw(f"an answer to {plan.kind}", answer)
-                said = getattr(answer, "answer", "")
+                said = getattr(getattr(answer, "completed", answer), "answer", "")
                 if said and said != f"an answer to {plan.text}" and plan.ends != "fault":
                     self.wrong.append(f"{plan.text}: {said}")
         except grpc.aio.AioRpcError as error:

@@ -1,6 +1,7 @@
 """The store port on one SQLite file, shared by any number of processes on one machine."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -14,15 +15,22 @@ from query.store.model import (
     Document,
     Hit,
     SearchQuery,
+    StoredChunk,
     StoredDocument,
     check_name,
     check_page_size,
+    staged,
 )
 from query.store.paging import key_before, token_after
 from query.store.port import Store
-from query.store.sqlite import catalog, documents
+from query.store.sqlite import catalog, documents, passages
+from query.store.sqlite.code_blocks import build_missing
 from query.store.sqlite.database import Database
+from query.store.sqlite.pieces import Pieces
 from query.store.sqlite.search import search
+
+APPROXIMATE_FROM = 20_000 * 384 * 4
+"""The bytes of vectors from which a collection is searched by codes, if not said otherwise."""
 
 _PREFIX = "sqlite:///"
 
@@ -34,20 +42,35 @@ class SqliteStore(Store):
     its own transaction and can reach rows through that scope only.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, approximate_from: int = APPROXIMATE_FROM) -> None:
         self._path = path
+        self._approximate_from = approximate_from
+        self._pieces = Pieces()
         self._database: Database | None = None
 
     @classmethod
     def from_url(cls, url: str) -> Self:
-        """The store at `sqlite:///relative/path` or `sqlite:////absolute/path`; ValueError."""
-        path = url.removeprefix(_PREFIX)
-        if path == url or not path or path.endswith("/") or "\0" in path:
+        """The store at `sqlite:///relative/path` or `sqlite:////absolute/path`; ValueError.
+
+        With `?approximate_from=BYTES` a collection is searched by codes of its vectors, and so
+        may miss one neighbour in a hundred, once they have that many bytes (30,720,000 if not
+        said, which is 20,000 of 384 dimensions); below it every search is exact.
+        """
+        path, _, parameters = url.removeprefix(_PREFIX).partition("?")
+        if not url.startswith(_PREFIX) or not path or path.endswith("/") or "\0" in path:
             raise ValueError(
                 "a SQLite store's URL is sqlite:/// and a file's path: "
                 "sqlite:///data/store.db (relative) or sqlite:////var/lib/store.db (absolute)"
             )
-        return cls(Path(path))
+        if not parameters:
+            return cls(Path(path))
+        name, _, number = parameters.partition("=")
+        if name != "approximate_from" or not number.isascii() or not number.isdigit():
+            raise ValueError(
+                "behind the path of a SQLite store's URL stands nothing or "
+                "?approximate_from= and a number of bytes"
+            )
+        return cls(Path(path), int(number))
 
     @override
     async def __aenter__(self) -> Self:
@@ -61,7 +84,9 @@ class SqliteStore(Store):
     @override
     async def open(self) -> None:
         if self._database is None:
-            self._database = await Database.open(self._path)
+            self._database = await Database.open(
+                self._path, partial(build_missing, approximate_from=self._approximate_from)
+            )
 
     @override
     async def close(self) -> None:
@@ -86,7 +111,10 @@ class SqliteStore(Store):
         check_name(collection)
         return await self._opened.write(
             lambda connection: documents.put(
-                connection, catalog.pin(connection, tenant, collection, space, endpoint), document
+                connection,
+                catalog.pin(connection, tenant, collection, space, endpoint),
+                document,
+                self._approximate_from,
             )
         )
 
@@ -99,6 +127,25 @@ class SqliteStore(Store):
                 documents.get(connection, scope, document_id)
                 if (scope := catalog.find(connection, tenant, collection))
                 else None
+            )
+        )
+
+    @override
+    async def get_chunks(
+        self,
+        tenant: str,
+        collection: str,
+        document_id: str,
+        first: int = 0,
+        last: int | None = None,
+    ) -> list[StoredChunk]:
+        return await self._opened.read(
+            lambda connection: passages.between(
+                connection,
+                catalog.require(connection, tenant, collection),
+                document_id,
+                first,
+                last,
             )
         )
 
@@ -121,13 +168,14 @@ class SqliteStore(Store):
     async def delete_documents(
         self, tenant: str, collection: str, document_ids: Sequence[str]
     ) -> list[str]:
-        wanted = list(dict.fromkeys(document_ids))
-
-        def delete(connection: apsw.Connection) -> list[str]:
-            scope = catalog.require(connection, tenant, collection)
-            return [key for key in wanted if documents.remove(connection, scope, key)]
-
-        return await self._opened.write(delete)
+        return await self._opened.write(
+            lambda connection: documents.delete(
+                connection,
+                catalog.require(connection, tenant, collection),
+                document_ids,
+                self._approximate_from,
+            )
+        )
 
     @override
     async def get_collection(self, tenant: str, name: str) -> Collection | None:
@@ -158,10 +206,24 @@ class SqliteStore(Store):
         return await self._opened.write(delete)
 
     @override
+    async def promote_collection(self, tenant: str, name: str) -> bool:
+        return await self._opened.write(
+            lambda connection: catalog.promote(
+                connection,
+                catalog.require(connection, tenant, name),
+                catalog.require(connection, tenant, staged(name)),
+            )
+        )
+
+    @override
     async def search(self, tenant: str, collection: str, query: SearchQuery) -> list[Hit]:
         return await self._opened.read(
             lambda connection: search(
-                connection, catalog.require(connection, tenant, collection), query
+                connection,
+                catalog.require(connection, tenant, collection),
+                query,
+                self._approximate_from,
+                self._pieces,
             )
         )
 

@@ -12,7 +12,7 @@ import apsw
 from config_core.model_configuration import ModelProvider
 from config_core.space import EmbeddingSpace
 from query.store.errors import CollectionNotFoundError, SpaceMismatchError
-from query.store.model import Collection
+from query.store.model import STAGED, Collection
 from query.store.sqlite.schema import SEQUENCE_BITS
 
 _COLUMNS = (
@@ -20,23 +20,30 @@ _COLUMNS = (
     "document_count, chunk_count, token_count, created_at, updated_at"
 )
 
+_KEYED = ("chunks", "places", "vector_blocks", "vector_pieces", "code_blocks", "code_pieces")
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One collection of one tenant. Whatever touches documents needs one; `find` alone makes it."""
+    """One collection of one tenant. Whatever touches documents needs one, and `find` makes it."""
 
     id: int
     collection: Collection
     token_count: int
 
     @property
-    def first_chunk(self) -> int:
-        """The lowest id that a chunk of this collection can have."""
+    def dimensions(self) -> int:
+        """Those of the collection's vectors."""
+        return self.collection.space.dimensions
+
+    @property
+    def first_key(self) -> int:
+        """The lowest key that a chunk or block of this collection can have."""
         return self.id << SEQUENCE_BITS
 
     @property
-    def last_chunk(self) -> int:
-        """The highest id that a chunk of this collection can have."""
+    def last_key(self) -> int:
+        """The highest key that a chunk or block of this collection can have."""
         return ((self.id + 1) << SEQUENCE_BITS) - 1
 
 
@@ -95,22 +102,47 @@ def count(connection: apsw.Connection, scope: Scope, change: Totals) -> None:
 
 
 def page(connection: apsw.Connection, tenant: str, after: str, limit: int) -> list[Collection]:
-    """The tenant's collections by name, those behind `after`."""
+    """The tenant's collections by name, those behind `after`, without the staged ones."""
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM collections WHERE tenant = ? AND name > ? ORDER BY name LIMIT ?",
-        (tenant, after, limit),
+        f"SELECT {_COLUMNS} FROM collections WHERE tenant = ? AND name > ? AND"
+        " substr(name, ?) <> ? ORDER BY name LIMIT ?",
+        (tenant, after, -len(STAGED), STAGED, limit),
     )
     return [_scope(row).collection for row in rows]
 
 
+def promote(connection: apsw.Connection, old: Scope, new: Scope) -> bool:
+    """Put `new` in the place of `old`; False where their documents differ."""
+    documents = "SELECT document_id, content_hash FROM documents WHERE collection = ?"
+    for pair in ((old.id, new.id), (new.id, old.id)):
+        if connection.execute(f"{documents} EXCEPT {documents}", pair).fetchone():
+            return False
+    remove(connection, old)
+    connection.execute(
+        "UPDATE collections SET name = ?, created_at = ?, updated_at = ? WHERE id = ?",
+        (old.collection.name, old.collection.created_at.timestamp(), time.time(), new.id),
+    )
+    return True
+
+
+def uncoded(connection: apsw.Connection, approximate_from: int) -> list[Scope]:
+    """The collections, whoever's they are, that are large and have no codes yet."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM collections WHERE chunk_count > 0"
+        " AND 4 * dimensions * chunk_count >= ? AND id NOT IN (SELECT collection FROM centres)",
+        (approximate_from,),
+    )
+    return [_scope(row) for row in rows]
+
+
 def remove(connection: apsw.Connection, scope: Scope) -> None:
     """Delete the collection with every row that belongs to it."""
-    chunks = (scope.first_chunk, scope.last_chunk)
-    connection.execute("DELETE FROM chunk_terms WHERE rowid BETWEEN ? AND ?", chunks)
-    connection.execute("DELETE FROM vectors WHERE id BETWEEN ? AND ?", chunks)
-    connection.execute("DELETE FROM chunks WHERE id BETWEEN ? AND ?", chunks)
-    connection.execute("DELETE FROM attributes WHERE collection = ?", (scope.id,))
-    connection.execute("DELETE FROM documents WHERE collection = ?", (scope.id,))
+    keys = (scope.first_key, scope.last_key)
+    connection.execute("DELETE FROM chunk_terms WHERE rowid BETWEEN ? AND ?", keys)
+    for table in _KEYED:
+        connection.execute(f"DELETE FROM {table} WHERE id BETWEEN ? AND ?", keys)
+    for table in ("attributes", "documents", "centres"):
+        connection.execute(f"DELETE FROM {table} WHERE collection = ?", (scope.id,))
     connection.execute("DELETE FROM collections WHERE id = ?", (scope.id,))
 
 

@@ -6,15 +6,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
-import sqlite_vec
 
 from query.store.errors import StoreUnavailableError
 
 BUSY_TIMEOUT_MILLISECONDS = 15_000
-_CACHE_KIBIBYTES = 32_768
+# Trees and postings; the blocks of vectors are read past it.
+_CACHE_KIBIBYTES = 16_384
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 
-# Five or more 384-dimensional vectors, or one of 1536, to a page without an overflow chain.
+# Larger pages make fewer steps of reading a block, smaller ones less to write for a small change.
 _PAGE_BYTES = 8192
 
 _SENTENCES: dict[type[apsw.Error], str] = {
@@ -61,9 +61,6 @@ def connect(path: Path) -> apsw.Connection:
     connection = apsw.Connection(str(path))
     try:
         connection.set_busy_timeout(BUSY_TIMEOUT_MILLISECONDS)
-        connection.enable_load_extension(enable=True)
-        connection.load_extension(sqlite_vec.loadable_path())
-        connection.enable_load_extension(enable=False)
         connection.execute(
             f"PRAGMA page_size = {_PAGE_BYTES};"
             "PRAGMA journal_mode = WAL;"

@@ -60,9 +60,12 @@ class Database:
         self._readers = readers
 
     @classmethod
-    async def open(cls, path: Path) -> "Database":
-        """Create or migrate the file and connect; StoreUnavailableError or SchemaTooNewError."""
-        return await asyncio.to_thread(cls._open, path)
+    async def open(cls, path: Path, prepare: Job[None]) -> "Database":
+        """Create or migrate the file, `prepare` it and connect.
+
+        StoreUnavailableError or SchemaTooNewError.
+        """
+        return await asyncio.to_thread(cls._open, path, prepare)
 
     async def read(self, job: Job[Result]) -> Result:
         """Run `job` on a consistent snapshot."""
@@ -77,13 +80,14 @@ class Database:
         await asyncio.to_thread(self._close)
 
     @classmethod
-    def _open(cls, path: Path) -> "Database":
+    def _open(cls, path: Path, prepare: Job[None]) -> "Database":
         connections: list[apsw.Connection] = []
         with own_errors():
             try:
                 prepare_file(path)
                 connections.append(connect(path))
                 migrate(connections[0])
+                prepare(connections[0])
                 connections.extend(connect(path) for _ in range(READERS))
             except BaseException:
                 for connection in connections:

@@ -3,23 +3,41 @@
 # ruff: noqa: S608 - every value is bound; only fixed text becomes SQL
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import apsw
+import numpy as np
 
-from query.store.model import Chunk, Document, StoredDocument
-from query.store.sqlite import catalog, full_text
+from query.store.model import Document, StoredDocument
+from query.store.sqlite import catalog, passages
+from query.store.sqlite.blocks import Slots
 from query.store.sqlite.catalog import Scope, Totals
 from query.store.sqlite.filters import kind_of
+from query.store.sqlite.slots import place
 from query.store.vector import normalised
 
 _COLUMNS = "document_id, title, source, metadata, content_hash, chunk_count"
 
 
-def put(connection: apsw.Connection, scope: Scope, document: Document) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Removed:
+    """What was taken out: the documents that there were, their slots and their terms."""
+
+    document_ids: list[str]
+    slots: Slots
+    tokens: int
+
+
+def put(
+    connection: apsw.Connection, scope: Scope, document: Document, approximate_from: int
+) -> bool:
     """Write the document in place of the one of the same id; True where there was one."""
-    removed = remove(connection, scope, document.document_id)
+    removed = _take_out(connection, scope, [document.document_id])
+    packed = b"".join(normalised(chunk.vector, scope.dimensions) for chunk in document.chunks)
+    vectors = np.frombuffer(packed, "<f4").reshape(-1, scope.dimensions)
+    slots = place(connection, scope, removed.slots, vectors, approximate_from)
     connection.execute(
         f"INSERT INTO documents (collection, {_COLUMNS}) VALUES (?,?,?,?,?,?,?)",
         (scope.id, document.document_id, document.title, document.source,
@@ -31,63 +49,43 @@ def put(connection: apsw.Connection, scope: Scope, document: Document) -> bool:
         "INSERT INTO attributes (collection, key, kind, value, document) VALUES (?,?,?,?,?)",
         [(scope.id, name, kind_of(v), v, key) for name, v in document.metadata.items()],
     )
-    tokens = _put_chunks(connection, scope, key, document.chunks)
-    added = Totals(1, len(document.chunks), tokens)
-    catalog.count(connection, scope, added)
-    return removed
+    tokens = passages.put(connection, scope, key, document.chunks, slots)
+    change = Totals(
+        documents=1 - len(removed.document_ids),
+        chunks=len(slots) - len(removed.slots),
+        tokens=tokens - removed.tokens,
+    )
+    catalog.count(connection, scope, change)
+    return bool(removed.document_ids)
 
 
-def _put_chunks(
-    connection: apsw.Connection, scope: Scope, document: int, chunks: Iterable[Chunk]
-) -> int:
-    identifier = scope.first_chunk
-    for (last,) in connection.execute(
-        "SELECT max(id) FROM chunks WHERE id BETWEEN ? AND ?", (scope.first_chunk, scope.last_chunk)
-    ):
-        identifier = identifier if last is None else last
-    total = 0
-    for chunk in chunks:
-        identifier += 1
-        terms = full_text.terms(connection, scope, chunk.text)
-        total += len(terms)
-        try:
-            connection.execute(
-                "INSERT INTO chunks VALUES (?,?,?,?,?,?,?,?,?,?)",
-                (identifier, scope.id, document, chunk.chunk_id, chunk.position, chunk.text,
-                 chunk.start, chunk.end, chunk.section, len(terms)),
-            )  # fmt: skip
-        except apsw.ConstraintError:
-            message = f"another document of the collection holds chunk {chunk.chunk_id!r}"
-            raise ValueError(message) from None
-        connection.execute(
-            "INSERT INTO vectors VALUES (?,?)",
-            (identifier, normalised(chunk.vector, scope.collection.space.dimensions)),
-        )
-        connection.execute(
-            "INSERT INTO chunk_terms (rowid, terms) VALUES (?,?)", (identifier, " ".join(terms))
-        )
-    return total
+def delete(
+    connection: apsw.Connection, scope: Scope, document_ids: Sequence[str], approximate_from: int
+) -> list[str]:
+    """Delete the documents with all that belongs to them; the ids of those that there were."""
+    removed = _take_out(connection, scope, document_ids)
+    nothing = np.empty((0, scope.dimensions), np.float32)
+    place(connection, scope, removed.slots, nothing, approximate_from)
+    change = Totals(-len(removed.document_ids), -len(removed.slots), -removed.tokens)
+    catalog.count(connection, scope, change)
+    return removed.document_ids
 
 
-def remove(connection: apsw.Connection, scope: Scope, document_id: str) -> bool:
-    """Delete the document with all that belongs to it; False where there is none."""
-    row = connection.execute(
-        "SELECT id FROM documents WHERE collection = ? AND document_id = ?", (scope.id, document_id)
-    ).fetchone()
-    if row is None:
-        return False
-    chunks: list[tuple[int, int]] = [
-        *connection.execute("SELECT id, token_count FROM chunks WHERE document = ?", row)
-    ]
-    keys = [(key,) for key, _ in chunks]
-    connection.executemany("DELETE FROM chunk_terms WHERE rowid = ?", keys)
-    connection.executemany("DELETE FROM vectors WHERE id = ?", keys)
-    connection.execute("DELETE FROM chunks WHERE document = ?", row)
-    connection.execute("DELETE FROM attributes WHERE document = ?", row)
-    connection.execute("DELETE FROM documents WHERE id = ?", row)
-    tokens = sum(count for _, count in chunks)
-    catalog.count(connection, scope, Totals(-1, -len(chunks), -tokens))
-    return True
+def _take_out(connection: apsw.Connection, scope: Scope, document_ids: Sequence[str]) -> _Removed:
+    """Delete the documents with all but their vectors, whose slots are then to be taken."""
+    found: dict[str, int] = {}
+    for document_id in document_ids:
+        for (key,) in connection.execute(
+            "SELECT id FROM documents WHERE collection = ? AND document_id = ?",
+            (scope.id, document_id),
+        ):
+            found[document_id] = key
+    keys = [*found.values()]
+    chunks = passages.remove(connection, keys)
+    for table, column in (("attributes", "document"), ("documents", "id")):
+        connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(key,) for key in keys])
+    slots = np.array([slot for slot, _ in chunks], np.int64)
+    return _Removed([*found], slots, sum(tokens for _, tokens in chunks))
 
 
 def get(connection: apsw.Connection, scope: Scope, document_id: str) -> StoredDocument | None:

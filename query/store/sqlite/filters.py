@@ -11,7 +11,7 @@ from query.store.sqlite.catalog import Scope
 
 @dataclass(frozen=True, slots=True)
 class Restriction:
-    """SQL that stands behind `chunks.document IN`, with the values that it binds."""
+    """SQL that stands behind `document IN`, with the values that it binds."""
 
     sql: str
     values: tuple[MetadataValue, ...]

@@ -10,11 +10,12 @@ the term's frequency f in the chunk follows from it.
 # ruff: noqa: S608 - every value is bound; only fixed text becomes SQL
 
 import math
-import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import apsw
 
+from query.store import analysis
 from query.store.sqlite.catalog import Scope
 from query.store.sqlite.filters import Restriction
 
@@ -23,15 +24,8 @@ _K1 = 1.2
 _B = 0.75
 _SMALLEST_IDF = 1e-6
 
-_MAX_TERM_LENGTH = 128
 _MAX_QUERY_TERMS = 64
 _COMMON_TERMS_COUNT_BELOW = 1000
-
-_TOKENIZER = ["remove_diacritics", "2", "categories", "L* N* Co Mn Mc"]
-
-# unicode61 takes the accents off Latin letters only; this does so in Greek and Cyrillic too, and
-# leaves the marks alone without which Arabic, Hebrew or the scripts of India are other words.
-_ACCENTS = dict.fromkeys(range(0x300, 0x370))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +34,13 @@ class _Term:
     chunks: int
 
 
-def terms(connection: apsw.Connection, scope: Scope, text: str) -> list[str]:
-    """The words of a text as the index keeps them: folded, without accents, prefixed.
+def terms(scope: Scope, text: str) -> list[str]:
+    """The terms of a text as the index keeps them: with the collection's number in front."""
+    return [_of(scope, term) for term in analysis.terms(text)]
 
-    Letters, digits and the marks that belong to letters make a word, in any script; everything
-    else, and so all of FTS5's query syntax, separates.
-    """
-    tokenize = connection.fts5_tokenizer("unicode61", _TOKENIZER)
-    bare = unicodedata.normalize("NFKD", text).translate(_ACCENTS)
-    found = tokenize(
-        unicodedata.normalize("NFC", bare).encode(),
-        apsw.FTS5_TOKENIZE_DOCUMENT,
-        None,
-        include_offsets=False,
-        include_colocated=False,
-    )
-    return [f"{scope.id}x{token[:_MAX_TERM_LENGTH]}" for token in found]
+
+def _of(scope: Scope, term: str) -> str:
+    return f"{scope.id}x{term}"
 
 
 def search(
@@ -63,12 +48,11 @@ def search(
     scope: Scope,
     text: str,
     documents: Restriction | None,
-    limit: int,
-) -> list[tuple[int, str, float]]:
-    """Key, id and bm25 of the best `limit` chunks with any of the text's words, best first."""
+) -> Iterator[tuple[int, float]]:
+    """Slot and bm25 of every chunk with any of the text's words, best first."""
     wanted = _useful(connection, scope, text)
     if not wanted:
-        return []
+        return iter(())
     all_chunks, all_tokens = next(
         connection.execute("SELECT sum(chunk_count), sum(token_count) FROM collections")
     )
@@ -81,7 +65,7 @@ def search(
     values += [_K1 * _B * all_chunks / all_tokens, _K1 * _B * own_chunks / scope.token_count]
     restricted = ""
     if documents is not None:
-        restricted = f"WHERE chunks.document IN {documents.sql}"
+        restricted = f"WHERE places.document IN {documents.sql}"
         values += documents.values
     rows = connection.execute(
         f"""
@@ -92,17 +76,17 @@ def search(
             FROM term CROSS JOIN chunk_terms WHERE chunk_terms MATCH phrase
         ),
         frequency AS (
-            SELECT chunks.id, chunk_id, idf, {_K1 + 1} - saturation AS rest,
+            SELECT slot, idf, {_K1 + 1} - saturation AS rest,
                 saturation * ({_K1 * (1 - _B)} + per_token_all * token_count) AS scaled,
                 {_K1 * (1 - _B)} + per_token * token_count AS k
-            FROM match CROSS JOIN chunks ON chunks.id = match.id CROSS JOIN length {restricted}
+            FROM match CROSS JOIN places ON places.id = match.id CROSS JOIN length {restricted}
         )
-        SELECT id, chunk_id, sum(idf * {_K1 + 1} * scaled / (scaled + k * rest)) AS score
-        FROM frequency GROUP BY id ORDER BY score DESC, chunk_id LIMIT ?
+        SELECT slot, sum(idf * {_K1 + 1} * scaled / (scaled + k * rest)) AS score
+        FROM frequency GROUP BY slot ORDER BY score DESC
         """,
-        (*values, limit),
+        values,
     )
-    return [(key, chunk_id, score) for key, chunk_id, score in rows]
+    return ((slot, score) for slot, score in rows)
 
 
 def _useful(connection: apsw.Connection, scope: Scope, text: str) -> list[_Term]:
@@ -112,7 +96,7 @@ def _useful(connection: apsw.Connection, scope: Scope, text: str) -> list[_Term]
     left out where a rarer one is there.
     """
     found = []
-    for term in set(terms(connection, scope, text)):
+    for term in (_of(scope, each) for each in analysis.query_terms(text)):
         row = connection.execute("SELECT doc FROM term_counts WHERE term = ?", (term,)).fetchone()
         if row is not None:
             found.append(_Term(term, row[0]))

@@ -1,23 +1,29 @@
 """The schema of the SQLite store and the migrations that lead to it.
 
 Everything hangs on `collections.id`, which only `catalog.find` gives out, by tenant and name:
-- Chunk ids carry their collection in the upper bits, so a collection is one range of ids in
-  `chunks`, `vectors` and `chunk_terms`, read and deleted as one piece.
-- Vectors are rows of an ordinary table, compared by sqlite-vec's distance function. Its virtual
-  table vec0 scans a third faster, but never reuses the holes that replaced documents leave in a
-  partition, so it grows and slows with every update; it also takes 64 vectors' space for one.
+- The keys of chunks and blocks carry their collection in the upper bits, so a collection is one
+  range of keys in `chunks`, `places`, `chunk_terms` and the blocks, read and deleted as one piece.
+- Vectors stand in blocks, a chunk's in its `slot` (see `slots`). A large collection has codes of
+  them too, told from a centre (see `codes`).
+- `places` says of each chunk what a search needs while it ranks: many rows to a page, as the texts
+  stand elsewhere.
 - `chunk_terms` holds terms prefixed with their collection (see `full_text`), so that the postings
   of one collection are never read for another.
 """
+
+from collections.abc import Callable
 
 import apsw
 
 from query.store.errors import SchemaTooNewError
 from query.store.sqlite.connection import transaction
+from query.store.sqlite.second_schema import pack_vectors_and_stem_terms
 
 SEQUENCE_BITS = 36
 
-MIGRATIONS: tuple[str, ...] = (
+Migration = str | Callable[[apsw.Connection], None]
+
+MIGRATIONS: tuple[Migration, ...] = (
     """
     CREATE TABLE collections (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -76,10 +82,11 @@ MIGRATIONS: tuple[str, ...] = (
     );
     CREATE VIRTUAL TABLE term_counts USING fts5vocab(chunk_terms, 'row');
     """,
+    pack_vectors_and_stem_terms,
 )
 
 
-def migrate(connection: apsw.Connection, migrations: tuple[str, ...] = MIGRATIONS) -> None:
+def migrate(connection: apsw.Connection, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:
     """Bring the store to the newest schema, one transaction a step; safe for several processes.
 
     Raises SchemaTooNewError, before anything is changed, where the store is newer than this code.
@@ -88,7 +95,11 @@ def migrate(connection: apsw.Connection, migrations: tuple[str, ...] = MIGRATION
         with transaction(connection, write=True):
             version = _version(connection)
             if version < len(migrations):
-                connection.execute(migrations[version])
+                migration = migrations[version]
+                if isinstance(migration, str):
+                    connection.execute(migration)
+                else:
+                    migration(connection)
                 connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER)")
                 connection.execute("DELETE FROM schema_version")
                 connection.execute("INSERT INTO schema_version VALUES (?)", (version + 1,))

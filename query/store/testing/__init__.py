@@ -2,11 +2,13 @@
 
 from query.store.testing.contract import StoreContract
 from query.store.testing.corpus import SPACE, BruteForce, corpus, document, fill, vector_of
+from query.store.testing.guarantees import Guarantees
 from query.store.testing.queries import dense, hybrid, ids, words
 
 __all__ = [
     "SPACE",
     "BruteForce",
+    "Guarantees",
     "StoreContract",
     "corpus",
     "dense",

@@ -1,9 +1,10 @@
 """A small corpus for the contract of a store, and brute force over it to compare with."""
 
+import asyncio
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +23,37 @@ WORDS = (
 )  # fmt: skip
 
 
+CRAFTED = (
+    "a", "a/b", "a\x1fb", "a\x00b", "A", "%", "_", "a%", "'", "''", '"', "' OR '1'='1", "a;--",
+    "*", "1x", "ñandú", "n\u0303andu\u0301", "文書", "مستند", "📚" * 60, "x" * 128,
+)  # fmt: skip
+"""Names and values that mean something to a careless engine, or look alike to it."""
+
+
 def vector_of(seed: int) -> bytes:
     """A vector of arbitrary length and direction, the same for the same seed."""
     values = np.random.default_rng(seed).standard_normal(DIMENSIONS)
     return (values * (1 + seed % 7)).astype("<f4").tobytes()
+
+
+def unit(vector: bytes) -> NDArray[np.float64]:
+    """The vector's direction."""
+    values = np.frombuffer(vector, dtype="<f4").astype(np.float64)
+    return values / float(np.linalg.norm(values))
+
+
+QUERY = vector_of(9999)
+"""What the contract's queries look for."""
+
+
+def vector_at(cosine: float, seed: int) -> bytes:
+    """A vector with this cosine to `QUERY`, otherwise of any direction."""
+    along = unit(QUERY)
+    across = unit(vector_of(seed))
+    across -= (across @ along) * along
+    across /= np.linalg.norm(across)
+    vector = cosine * along + math.sqrt(1 - cosine**2) * across
+    return vector.astype("<f4").tobytes()
 
 
 def document(
@@ -69,10 +97,33 @@ def corpus(size: int = 60) -> list[Document]:
     ]
 
 
+def rising(size: int) -> Document:
+    """A document whose chunks, by position, hold "viento" more often and fall away from `QUERY`.
+
+    The cosine of position n is 1 - n / 160; the text of each has the same number of words.
+    """
+    texts = ["viento " * (n + 1) + "piedra " * (size - n) for n in range(size)]
+    plain = document("d", texts)
+    chunks = [
+        replace(each, vector=vector_at(1 - each.position / 160, each.position))
+        for each in plain.chunks
+    ]
+    return replace(plain, chunks=chunks)
+
+
+def in_space(one: Document, space: EmbeddingSpace) -> Document:
+    """The same document with as much of each vector as the space has dimensions."""
+    size = 4 * space.dimensions
+    return replace(one, chunks=[replace(c, vector=c.vector[:size]) for c in one.chunks])
+
+
 async def fill(store: Store, tenant: str, collection: str, documents: Iterable[Document]) -> None:
-    """Write the documents one after another."""
-    for each in documents:
-        await store.put_document(tenant, collection, SPACE, "", each)
+    """Write the documents, the first one alone and the others at once."""
+    first, *others = documents
+    await store.put_document(tenant, collection, SPACE, "", first)
+    await asyncio.gather(
+        *(store.put_document(tenant, collection, SPACE, "", each) for each in others)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +143,8 @@ class BruteForce:
 
     def cosines(self, query: bytes) -> dict[str, float]:
         """Each chunk's cosine similarity, best first."""
-        wanted = _unit(query)
-        found = {each.chunk_id: float(_unit(each.vector) @ wanted) for each in self.chunks}
+        wanted = unit(query)
+        found = {each.chunk_id: float(unit(each.vector) @ wanted) for each in self.chunks}
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     def containing(self, *words: str) -> set[str]:
@@ -101,11 +152,9 @@ class BruteForce:
         return {each.chunk_id for each in self.chunks if set(words) & set(each.text.split())}
 
     def fused(self, query: bytes, text_ranking: list[str], top_k: int) -> dict[str, float]:
-        """The fused score of each chunk, from cosine and a full-text ranking."""
+        """Each chunk's score fused from cosine and a full-text ranking, best first."""
         depth = fusion_depth(top_k)
-        return fuse(list(self.cosines(query))[:depth], text_ranking[:depth])
-
-
-def _unit(vector: bytes) -> NDArray[Any]:
-    values = np.frombuffer(vector, dtype="<f4").astype(np.float64)
-    return values / np.linalg.norm(values)
+        cosines = self.cosines(query)
+        scores = fuse(list(cosines)[:depth], text_ranking[:depth])
+        best = sorted(scores, key=lambda key: (-scores[key], -cosines[key], key))
+        return {key: scores[key] for key in best}

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 
 from query.store.model import Document, Equals, Filter, Hit, OneOf, Range, SearchMode, SearchQuery
-from query.store.testing.corpus import vector_of
+from query.store.testing.corpus import QUERY
 
-QUERY = vector_of(9999)
 TEXT = "corazon harbour viento"
 TEXT_WORDS = ("corazón", "harbour", "viento")
 
@@ -52,9 +51,9 @@ def words(text: str, top_k: int = 1000, restriction: Filter | None = None) -> Se
     return SearchQuery(SearchMode.FULL_TEXT, top_k, None, text, restriction or Filter())
 
 
-def hybrid(top_k: int = 10, restriction: Filter | None = None) -> SearchQuery:
+def hybrid(top_k: int = 10, text: str = TEXT, restriction: Filter | None = None) -> SearchQuery:
     """A hybrid query."""
-    return SearchQuery(SearchMode.HYBRID, top_k, QUERY, TEXT, restriction or Filter())
+    return SearchQuery(SearchMode.HYBRID, top_k, QUERY, text, restriction or Filter())
 
 
 def ids(hits: list[Hit]) -> list[str]:

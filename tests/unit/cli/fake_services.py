@@ -13,13 +13,14 @@ from cascada.agent_execution.v1 import agent_execution_service_pb2 as agent
 from cascada.agent_execution.v1 import agent_execution_service_pb2_grpc as agent_grpc
 from cascada.config.v1 import configuration_service_pb2 as configuration
 from cascada.config.v1 import configuration_service_pb2_grpc as configuration_grpc
+from cascada.query.v1 import document_pb2
 from cascada.query.v1 import query_service_pb2 as query
 from cascada.query.v1 import query_service_pb2_grpc as query_grpc
 from grpc_status import rpc_status
 from typer.testing import CliRunner, Result
 
 from cli.__main__ import build
-from config_core.errors import CascadaError
+from config_core.errors import CascadaError, CollectionNotFoundError
 from service_core.status import to_status
 
 
@@ -32,6 +33,8 @@ class FakeServices:
         self.answer = agent.ExecuteResponse(answer="whole")
         self.events: list[agent.StreamExecuteResponse] = []
         self.results: list[query.IndexDocumentsResponse] = []
+        self.stored: dict[str, str] = {}
+        """The sources of the documents in the one collection, by id."""
         self.hits = query.SearchResponse()
         self.resolved = configuration.ResolveConfigurationResponse()
         self.capabilities = configuration.ListCapabilitiesResponse()
@@ -53,6 +56,25 @@ class FakeServices:
             self.requests.append(request)
         yield from self.results
         self._fail(context)
+
+    def ListDocuments(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if not self.stored:
+            self.error = self.error or CollectionNotFoundError(request.collection)
+        self._take(request, context)
+        rest = sorted(name for name in self.stored if name > request.page_token)
+        page, more = rest[: request.page_size], rest[request.page_size :]
+        described = [
+            document_pb2.DocumentDescription(document_id=name, source=self.stored[name])
+            for name in page
+        ]
+        token = page[-1] if more else ""
+        return query.ListDocumentsResponse(documents=described, next_page_token=token)
+
+    def DeleteDocuments(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._take(request, context)
+        for name in request.document_ids:
+            del self.stored[name]
+        return query.DeleteDocumentsResponse(deleted_document_ids=request.document_ids)
 
     def ResolveConfiguration(self, request: Any, context: Any) -> Any:  # noqa: N802
         self._take(request, context)

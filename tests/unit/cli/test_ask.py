@@ -1,7 +1,7 @@
 import json
 
 from cascada.agent_execution.v1 import agent_execution_service_pb2 as pb
-from cascada.common.v1 import error_reason_pb2, restarted_pb2
+from cascada.common.v1 import error_reason_pb2, restarted_pb2, retrieval_pb2
 
 from config_core.errors import Reason, RemoteError
 from tests.unit.cli.fake_services import CommandLine
@@ -69,6 +69,30 @@ def test_options_arrive_in_the_request(cascada: CommandLine) -> None:
     assert list(request.retrieval.collections) == ["a", "b"]
     assert request.context.tenant_id == "t"
     assert request.HasField("system_prompt")
+
+
+def test_each_way_to_choose_passages_arrives_in_the_request(cascada: CommandLine) -> None:
+    how = ("--top-k", "3", "--threshold", "0", "--mode", "dense", "--mmr", "0", "--neighbours", "2")
+    cascada("ask", "q", "-c", "a", *how, "--rerank", "--json")
+    assert cascada.fake.requests[0].retrieval == retrieval_pb2.Retrieval(
+        collections=["a"],
+        top_k=3,
+        similarity_threshold=0.0,
+        mode=retrieval_pb2.RETRIEVAL_MODE_DENSE,
+        mmr_lambda=0.0,
+        neighbours=2,
+        rerank=True,
+    )
+
+
+def test_a_passage_is_shown_with_its_section(cascada: CommandLine) -> None:
+    whole = pb.ExecuteResponse(answer="x")
+    whole.citations.add(number=1, document_id="f.md", collection="c", section="A > B")
+    whole.citations.add(number=2, document_id="g.md", collection="c", title="T", section="T")
+    cascada.fake.answer = whole
+    result = cascada("ask", "q", "--no-stream", "--no-trace")
+    assert "[1] f.md, A > B (c, score 0.000)\n" in result.stdout
+    assert "[2] T – g.md (c, score 0.000)\n" in result.stdout
 
 
 def test_a_configuration_is_read_from_standard_input(cascada: CommandLine) -> None:

@@ -34,10 +34,11 @@ def test_options_come_first_then_each_document(cascada: CommandLine, folder: Pat
     assert result.exit_code == 0
     first, *rest = cascada.fake.requests
     assert (first.options.collection, first.options.chunk_tokens) == ("c", 50)
-    assert [(message.document.document_id, message.document.text) for message in rest] == [
-        ("a.md", "text of a.md"),
-        ("b.md", "text of b.md"),
+    assert [(message.document.document_id, message.document.content) for message in rest] == [
+        ("a.md", b"text of a.md"),
+        ("b.md", b"text of b.md"),
     ]
+    assert {message.document.media_type for message in rest} == {"text/markdown"}
     assert rest[0].document.source == str(folder / "a.md")
     assert "2 indexed, 0 unchanged, 0 failed" in result.stdout
 
@@ -57,14 +58,16 @@ def test_a_failed_document_is_named_and_changes_the_exit_code(
     assert "failed  b.md: Is blank. (INVALID_ARGUMENT)" in result.stdout
 
 
-def test_a_file_that_is_no_text_fails_alone(cascada: CommandLine, folder: Path) -> None:
-    (folder / "c.md").write_bytes(b"\xff\xfe\x00")
+def test_a_file_that_can_not_be_read_fails_alone(cascada: CommandLine, folder: Path) -> None:
+    (folder / "c.md").touch()
     cascada.fake.results = [_indexed("a.md"), _indexed("b.md"), _summary(2)]
     result = cascada("index", str(folder), "-c", "c", "--json")
     assert result.exit_code == 1
     document = json.loads(result.stdout)
     assert (document["indexed"], document["failed"]) == (2, 1)
-    assert document["failures"][0]["document_id"] == "c.md"
+    assert document["failures"] == [
+        {"document_id": "c.md", "reason": "UNREADABLE", "detail": "is empty: leave it out"}
+    ]
 
 
 def test_an_interrupted_stream_says_how_far_it_came(cascada: CommandLine, folder: Path) -> None:
@@ -78,3 +81,18 @@ def test_an_interrupted_stream_says_how_far_it_came(cascada: CommandLine, folder
 def test_a_stream_without_a_summary_is_a_failure(cascada: CommandLine, folder: Path) -> None:
     cascada.fake.results = [_indexed("a.md")]
     assert cascada("index", str(folder), "-c", "c").exit_code == 1
+
+
+def test_a_folder_without_documents_is_a_usage_error(cascada: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{}", encoding="utf-8")
+    result = cascada("index", str(tmp_path), "-c", "c")
+    assert result.exit_code == 2
+    assert ".pdf file in" in result.stderr
+
+
+def test_chunk_tokens_are_left_to_the_service_where_they_are_not_given(
+    cascada: CommandLine, folder: Path
+) -> None:
+    cascada.fake.results = [_summary(0)]
+    cascada("index", str(folder), "-c", "c")
+    assert not cascada.fake.requests[0].options.HasField("chunk_tokens")

@@ -1,13 +1,12 @@
 from pathlib import Path
 
 import pytest
-from cascada.common.v1 import retrieval_pb2
 from cascada.config.v1 import model_provider_pb2
 
 from cli import requests
 from cli.exits import CommandError, ExitCode
-from cli.options import Mode
 from cli.requests import ModelOptions
+from cli.retrieval import SearchOptions, retrieval
 
 
 def test_chat_choices_are_preferences() -> None:
@@ -20,6 +19,16 @@ def test_chat_choices_are_preferences() -> None:
     assert chosen.preferences.HasField("temperature")
     assert chosen.preferences.max_tokens == 7
     assert not chosen.configuration.ListFields()
+
+
+def test_a_request_that_takes_no_preferences_has_them_in_its_configuration() -> None:
+    chosen = requests.models(
+        chat=ModelOptions(provider="groq", model="m", temperature=0.0), preferring=False
+    )
+    assert chosen.preferences is None
+    assert chosen.configuration.chat_provider == model_provider_pb2.MODEL_PROVIDER_GROQ
+    assert chosen.configuration.chat_model == "m"
+    assert chosen.configuration.HasField("temperature")
 
 
 def test_without_choices_there_are_no_preferences() -> None:
@@ -106,28 +115,10 @@ def test_a_key_given_in_place_of_a_variables_name_is_not_repeated() -> None:
     assert "canary" not in str(caught.value)
 
 
-def test_retrieval_carries_zero_and_leaves_out_what_is_absent() -> None:
-    passages = requests.retrieval(["a", "b"], None, 0.0, Mode.FULL_TEXT)
-    assert passages is not None
-    assert list(passages.collections) == ["a", "b"]
-    assert not passages.HasField("top_k")
-    assert passages.HasField("similarity_threshold")
-    assert passages.mode == retrieval_pb2.RETRIEVAL_MODE_FULL_TEXT
-
-
-def test_how_to_search_without_where_is_a_usage_error() -> None:
-    with pytest.raises(CommandError, match="--collection"):
-        requests.retrieval([], 3, None, None)
-
-
-def test_no_collection_means_no_retrieval() -> None:
-    assert requests.retrieval([], None, None, None) is None
-
-
 @pytest.mark.parametrize("system", [None, "", "Be brief."])
 def test_the_streamed_request_is_the_same_request(system: str | None) -> None:
     chosen = requests.models(chat=ModelOptions(temperature=0))
-    passages = requests.retrieval(["c"], 1, None, None)
+    passages = retrieval(["c"], SearchOptions(top_k=1))
     request = requests.execution("q", "t", chosen, passages, system)
     assert request.HasField("system_prompt") == (system is not None)
     assert requests.streamed(request).SerializeToString() == request.SerializeToString()

@@ -2,6 +2,7 @@ import pytest
 from cascada.config.v1 import configuration_source_pb2 as source
 from cascada.config.v1 import configuration_trace_pb2 as pb
 from cascada.config.v1 import model_configuration_pb2, model_provider_pb2
+from cascada.config.v1.effective_configuration_pb2 import OPERATION_EMBEDDING
 from google.protobuf.json_format import ParseDict
 
 from cli.output import Output
@@ -87,3 +88,17 @@ def test_the_trace_tells_hop_model_dropped_options_and_attempts(
     assert "query · chat · groq at here/m → m-2026" in text
     assert "dropped seed (FILE): not taken" in text
     assert "attempt 1: groq/m failed after 0.00 s, 0.25 s waited: It is down." in text
+
+
+def test_a_chat_that_orders_passages_is_told_from_the_answer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ranking = _hop()
+    ranking.collections.extend(["a", "b"])
+    searching = _hop()
+    searching.operation = OPERATION_EMBEDDING
+    searching.collections.append("c")
+    show_trace(Output(), pb.ConfigurationTrace(hops=[searching, ranking, _hop()]))
+    titles = [line for line in capsys.readouterr().out.splitlines() if line.startswith("query ·")]
+    ends = [title.split(" s")[1] for title in titles]
+    assert ends == [" · for c", " · orders passages of a, b", ""]

@@ -16,5 +16,7 @@ async def store_of_world(tmp_path: Path) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, store_of_world: Store) -> World:
-    return World(tmp_path, store_of_world)
+async def world(tmp_path: Path, store_of_world: Store) -> AsyncIterator[World]:
+    world = World(tmp_path, store_of_world)
+    yield world
+    await world.extractor.aclose()

@@ -43,6 +43,30 @@ async def test_an_unknown_collection_is_not_found(world: World) -> None:
     assert caught.value.metadata == {"collection": "cities"}
 
 
+async def test_pages_hold_every_document_once_and_in_order(world: World) -> None:
+    await world.fill()
+    ids, token, sizes = [], "", []
+    while True:
+        page, token = await world.catalog.list_documents(TENANT, "cities", 3, token)
+        ids += [document.document_id for document in page]
+        sizes.append(len(page))
+        if not token:
+            break
+    assert (ids, sizes) == (["berlin", "madrid", "paris", "roma"], [3, 1])
+
+
+async def test_documents_of_an_unknown_collection_are_not_listed(world: World) -> None:
+    with pytest.raises(CollectionNotFoundError):
+        await world.catalog.list_documents(TENANT, "cities", 10, "")
+
+
+async def test_a_made_up_token_of_documents_is_the_callers_mistake(world: World) -> None:
+    await world.fill()
+    with pytest.raises(InvalidArgumentError) as caught:
+        await world.catalog.list_documents(TENANT, "cities", 10, "made up")
+    assert [violation.field for violation in caught.value.violations] == ["page_token"]
+
+
 async def test_deleted_and_missing_documents_are_told_apart_each_once(world: World) -> None:
     await world.fill()
     asked = ["nowhere", "paris", "madrid", "paris", "nowhere"]
@@ -87,6 +111,7 @@ async def test_another_tenant_sees_and_deletes_nothing(world: World) -> None:
         world.catalog.get_collection("other", "cities"),
         world.catalog.delete_collection("other", "cities"),
         world.catalog.delete_documents("other", "cities", ["madrid"]),
+        world.catalog.list_documents("other", "cities", 10, ""),
         world.search("capital", tenant="other"),
     ):
         with pytest.raises(CollectionNotFoundError):

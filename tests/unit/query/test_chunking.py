@@ -1,4 +1,6 @@
 import re
+import unicodedata
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -12,23 +14,31 @@ TEXTS = st.one_of(
     st.lists(
         st.sampled_from(
             ["# A\n", "## B\n", "#\n", "```\n", "\n\n", "\r\n", "Uno dos. ", "¿Tres? ", "cuatro",
-             " ", "- five\n", "六七。", "ไม่มีช่องว่าง", "x" * 40, "\u2028", "\x1c", "e\u0301"]
+             " ", "- five\n", "六七。", "ไม่มีช่องว่าง", "x" * 40, "\u2028", "\x1c", "e\u0301",
+             "===\n", "---\n", "\u200b", "\x02"]
         ),
         max_size=60,
     ).map("".join),
 )  # fmt: skip
 
 
-def words(text: str) -> int:
-    return len(re.findall(r"\w+|\S", text))
+Measure = Callable[[int, int], int]
 
 
-def characters(text: str) -> int:
-    return len(text)
+def words(text: str) -> Measure:
+    return lambda start, end: len(re.findall(r"\w+|\S", text[start:end]))
+
+
+def characters(_: str) -> Measure:
+    return lambda start, end: end - start
+
+
+def is_visible(character: str) -> bool:
+    return not (character.isspace() or unicodedata.category(character) in {"Cc", "Cf"})
 
 
 def chunks_of(text: str, target: int = 8, overlap: int = 0) -> tuple[TextChunk, ...]:
-    return chunk_text(text, words, target_tokens=target, overlap_sentences=overlap)
+    return chunk_text(text, words(text), target_tokens=target, overlap_sentences=overlap)
 
 
 def texts(text: str, target: int = 8, overlap: int = 0) -> list[str]:
@@ -47,7 +57,7 @@ def test_every_chunk_is_its_own_piece_of_the_text(
 ) -> None:
     chunks = chunk_text(
         text,
-        characters,
+        characters(text),
         target_tokens=target,
         overlap_sentences=overlap,
         markdown=markdown,
@@ -63,38 +73,38 @@ def test_every_chunk_is_its_own_piece_of_the_text(
     markdown=st.booleans(),
 )
 @settings(max_examples=150)
-def test_every_character_that_is_not_blank_is_covered(
+def test_every_visible_character_is_covered(
     text: str, target: int, overlap: int, *, markdown: bool
 ) -> None:
     chunks = chunk_text(
         text,
-        characters,
+        characters(text),
         target_tokens=target,
         overlap_sentences=overlap,
         markdown=markdown,
     )
     covered = {place for chunk in chunks for place in range(chunk.start, chunk.end)}
-    assert {place for place, char in enumerate(text) if not char.isspace()} <= covered
+    assert {place for place, char in enumerate(text) if is_visible(char)} <= covered
 
 
 @given(TEXTS, st.integers(1, 40), st.integers(0, 3))
 @settings(max_examples=150)
 def test_no_chunk_is_over_the_budget(text: str, target: int, overlap: int) -> None:
-    chunks = chunk_text(text, characters, target_tokens=target, overlap_sentences=overlap)
+    chunks = chunk_text(text, characters(text), target_tokens=target, overlap_sentences=overlap)
     assert all(len(chunk.text) <= target for chunk in chunks)
 
 
 @given(TEXTS, st.integers(1, 40))
 @settings(max_examples=100)
 def test_without_overlap_no_character_is_in_two_chunks(text: str, target: int) -> None:
-    chunks = chunk_text(text, characters, target_tokens=target, overlap_sentences=0)
+    chunks = chunk_text(text, characters(text), target_tokens=target, overlap_sentences=0)
     assert all(before.end <= after.start for before, after in pairwise(chunks))
 
 
 @given(st.text(min_size=1, max_size=60))
 @settings(max_examples=50)
 def test_it_ends_even_where_no_character_fits(text: str) -> None:
-    chunks = chunk_text(text, lambda _: 99, target_tokens=1, overlap_sentences=2)
+    chunks = chunk_text(text, lambda _start, _end: 99, target_tokens=1, overlap_sentences=2)
     assert all(len(chunk.text) == 1 for chunk in chunks)
 
 
@@ -126,14 +136,14 @@ def test_a_long_sentence_is_cut_between_words() -> None:
 
 
 def test_a_long_word_is_cut_between_characters() -> None:
-    chunks = chunk_text("ab cdefghij k", characters, target_tokens=4)
+    text = "ab cdefghij k"
+    chunks = chunk_text(text, characters(text), target_tokens=4)
     assert [chunk.text for chunk in chunks] == ["ab", "cdef", "ghij", "k"]
 
 
 def test_a_script_without_spaces_is_cut_after_its_sentences() -> None:
-    chunks = chunk_text(
-        "東京は首都です。富士山は高い。", characters, target_tokens=9, overlap_sentences=0
-    )
+    text = "東京は首都です。富士山は高い。"
+    chunks = chunk_text(text, characters(text), target_tokens=9, overlap_sentences=0)
     assert [chunk.text for chunk in chunks] == ["東京は首都です。", "富士山は高い。"]
 
 
@@ -170,8 +180,43 @@ def test_a_heading_inside_fenced_code_is_code() -> None:
 
 
 def test_plain_text_has_no_headings() -> None:
-    chunks = chunk_text("# A\nOne.", words, markdown=False)
-    assert [chunk.section for chunk in chunks] == [""]
+    text = "# A\nOne."
+    chunks = chunk_text(text, words(text), markdown=False)
+    assert [(chunk.section, chunk.text) for chunk in chunks] == [("", text)]
+
+
+def test_a_chunk_is_of_the_page_where_it_begins() -> None:
+    text = "One two three. Four.\n\nFive six.\n\nSeven eight nine ten."
+    pages = (0, text.index("Five"), text.index("Seven"))
+    chunks = chunk_text(
+        text, words(text), target_tokens=5, overlap_sentences=0, markdown=False, pages=pages
+    )
+    assert [(chunk.section, chunk.text) for chunk in chunks] == [
+        ("page 1", "One two three."),
+        ("page 1", "Four.\n\nFive six."),
+        ("page 3", "Seven eight nine ten."),
+    ]
+
+
+def test_a_page_without_text_is_counted() -> None:
+    chunks = chunk_text("x", words("x"), markdown=False, pages=(0, 0, 0))
+    assert [chunk.section for chunk in chunks] == ["page 3"]
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\x02\n\n\x03", "\u00ad \u200e"])
+def test_what_can_not_be_seen_makes_no_chunk(text: str) -> None:
+    assert chunks_of(text) == ()
+
+
+def test_an_invisible_paragraph_leaves_no_hole_in_the_positions() -> None:
+    chunks = chunks_of("One two three four.\n\n\u200b\n\nFive six seven eight.", target=5)
+    assert [chunk.position for chunk in chunks] == [0, 1]
+
+
+@pytest.mark.parametrize("text", ["." * 200_000, "# a" + " " * 200_000 + "b", "a.\n" * 50_000])
+def test_a_hostile_text_takes_no_longer_than_its_length(text: str) -> None:
+    # Whoever reads the rest of a row again for each of its marks would need hours.
+    assert chunk_text(text, characters(text), target_tokens=1000)
 
 
 def test_list_items_are_cut_apart_without_full_stops() -> None:

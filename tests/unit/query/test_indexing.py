@@ -15,8 +15,9 @@ from config_core.errors import (
     RemoteError,
 )
 from config_core.source import Source
-from query.index_run import DOCUMENTS_IN_FLIGHT
-from query.indexer import TEXTS_PER_CALL
+from query import indexer
+from query.extraction.model import MediaType
+from query.index_run import BYTES_IN_FLIGHT, DOCUMENTS_IN_FLIGHT, RESULTS_AHEAD
 from query.indexing import (
     DocumentOutcome,
     DocumentResult,
@@ -27,6 +28,7 @@ from query.indexing import (
 from query.store import Equals, Filter, SearchMode
 from service_core.trace import HopReport
 from service_core.usage import Usage
+from tests.unit.query.pdf_files import pdf
 from tests.unit.query.world import E5, OTHER, OTHER_SPACE, TENANT, World, hop_of, stream
 
 INDEXED, UNCHANGED, FAILED = DocumentOutcome
@@ -38,6 +40,12 @@ LONG = SourceDocument("long", " ".join(f"Esta es la frase número {n}." for n in
 def documents(count: int) -> list[SourceDocument]:
     """Short documents that differ."""
     return [SourceDocument(f"d{n}", f"El documento {n} trata de algo.") for n in range(count)]
+
+
+def large(name: str) -> SourceDocument:
+    """A document that fills a call of its own; its name is in each of its passages."""
+    sentences = (f"La frase {n} de {name} habla de algo que nadie más dice." for n in range(40))
+    return SourceDocument(name, " ".join(sentences))
 
 
 async def settled() -> None:
@@ -59,13 +67,22 @@ def failing(reason: Reason, word: str = "") -> Any:
 class Feed:
     """Documents without end, which counts how many were taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str = "") -> None:
         self.taken = 0
+        self._text = text
 
     async def documents(self) -> AsyncIterator[SourceDocument]:
         while True:
             self.taken += 1
-            yield SourceDocument(f"d{self.taken}", f"El documento {self.taken}.")
+            yield SourceDocument(f"d{self.taken}", f"El documento {self.taken}. {self._text}")
+
+
+async def at_rest(feed: Feed) -> None:
+    """Wait until no document has been taken for a while."""
+    before = -1
+    while before != feed.taken:
+        before = feed.taken
+        await asyncio.sleep(0.3)
 
 
 async def test_each_document_has_one_result_with_its_position_and_the_summary_is_last(
@@ -83,12 +100,12 @@ async def test_results_come_in_order_of_completion(world: World) -> None:
     others = asyncio.Event()
 
     async def slow_first(texts: Sequence[str]) -> None:
-        if "documento 0" in texts[0]:
+        if "de a habla" in texts[0]:
             await others.wait()
 
     world.embeddings.before = slow_first
     order = []
-    async for event in world.indexer.index(world.options(), stream(documents(3))):
+    async for event in world.indexer.index(world.options(), stream(map(large, "abc"))):
         if isinstance(event, DocumentResult):
             order.append(event.position)
             if len(order) == 2:
@@ -197,6 +214,138 @@ async def test_a_document_without_title_takes_its_first_heading(world: World) ->
     assert stored.title == "España"
 
 
+async def test_a_plain_text_has_no_headings(world: World) -> None:
+    text = "# España\n\nMadrid es la capital."
+    await world.index([SourceDocument("d", text, media_type=MediaType.PLAIN)])
+    stored = await world.store.get_document(TENANT, "cities", "d")
+    [hit] = (await world.search("capital")).passages
+    assert stored is not None
+    assert (stored.title, hit.hit.section) == ("", "")
+
+
+async def test_markdown_takes_the_title_of_its_front_matter(world: World) -> None:
+    text = "---\ntitle: Países\n---\n# España\n\nMadrid es la capital."
+    await world.index([SourceDocument("d", text)])
+    stored = await world.store.get_document(TENANT, "cities", "d")
+    assert stored is not None
+    assert stored.title == "Países"
+
+
+async def test_the_title_that_is_sent_outweighs_the_documents_own(world: World) -> None:
+    page = b"<title>Suyo</title><p>Madrid es la capital."
+    document = SourceDocument("d", "", title="Otro", content=page, media_type=MediaType.HTML)
+    await world.index([document, replace(document, document_id="e", title="")])
+    titles = []
+    for name in "de":
+        stored = await world.store.get_document(TENANT, "cities", name)
+        assert stored is not None
+        titles.append(stored.title)
+    assert titles == ["Otro", "Suyo"]
+
+
+async def test_offsets_are_those_in_the_text_that_was_read(world: World) -> None:
+    page = "<h1>España</h1><p>Uno.</p><h2>Ríos</h2><p>El <b>Ebro</b> es un río."
+    document = SourceDocument("d", "", content=page.encode(), media_type=MediaType.HTML)
+    await world.index([document])
+    found = await world.search("Ebro", mode=SearchMode.FULL_TEXT)
+    hit = found.passages[0].hit
+    read = "# España\n\nUno.\n\n## Ríos\n\nEl Ebro es un río."
+    assert read[hit.start : hit.end] == hit.text == "## Ríos\n\nEl Ebro es un río."
+    assert hit.section == "España > Ríos"
+
+
+async def test_a_passage_of_a_pdf_tells_its_page(world: World) -> None:
+    pages = [[f"La línea {n} de {name}." for n in range(9)] for name in ("Madrid", "París")]
+    document = SourceDocument("d", "", content=pdf(*pages), media_type=MediaType.PDF)
+    await world.index([document], replace(world.options(), chunk_tokens=64, overlap_sentences=0))
+    found = await world.search("Madrid París", top_k=9)
+    by_page = {each.hit.section: each.hit.text for each in found.passages}
+    assert by_page.keys() == {"page 1", "page 2"}
+    assert "París" in by_page["page 2"]
+    assert "Madrid" not in by_page["page 2"]
+
+
+async def test_a_file_that_can_not_be_read_fails_alone(world: World) -> None:
+    broken = SourceDocument("bad", "", content=b"no PDF", media_type=MediaType.PDF)
+    results, summary = await world.index([MADRID, broken, PARIS])
+    [failed] = [result for result in results if result.outcome is FAILED]
+    assert (failed.document_id, failed.reason) == ("bad", Reason.INVALID_ARGUMENT)
+    assert "repair or export it anew" in failed.detail
+    assert (summary.indexed, summary.failed) == (2, 1)
+
+
+async def test_a_file_that_has_not_changed_is_not_even_read(world: World) -> None:
+    page = SourceDocument("d", "", content=b"<p>Madrid", media_type=MediaType.HTML)
+    await world.index([page])
+    await world.extractor.aclose()
+    [result], _ = await world.index([page])
+    assert result.outcome is UNCHANGED
+    assert world.extractor._idle == []
+
+
+async def test_the_same_bytes_of_another_kind_are_another_document(world: World) -> None:
+    page = SourceDocument("d", "", content=b"# Madrid", media_type=MediaType.MARKDOWN)
+    await world.index([page])
+    [result], _ = await world.index([replace(page, media_type=MediaType.PLAIN)])
+    assert result.outcome is INDEXED
+
+
+async def test_another_way_to_read_and_cut_has_documents_indexed_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.index([MADRID])
+    monkeypatch.setattr(indexer, "VERSION", indexer.VERSION + 1)
+    [result], _ = await world.index([MADRID])
+    assert result.outcome is INDEXED
+
+
+async def test_a_text_without_anything_to_see_says_what_to_do(world: World) -> None:
+    [result], _ = await world.index([SourceDocument("d", "\u200b\u200b")])
+    assert (result.outcome, result.reason) == (FAILED, Reason.INVALID_ARGUMENT)
+    assert "nothing but blanks" in result.detail
+
+
+async def test_a_passage_is_embedded_with_its_title_and_stored_without(world: World) -> None:
+    text = "# Aurora 200\n\n## Batería\n\nDura 9 horas.\n\n## Filtro\n\nSe limpia con agua."
+    await world.index([SourceDocument("d", text, title="Manual")])
+    assert world.embeddings.texts == [
+        "Manual\n\n# Aurora 200\n\n## Batería\n\nDura 9 horas.",
+        "Manual > Aurora 200\n\n## Filtro\n\nSe limpia con agua.",
+    ]
+    found = await world.search("filtro", mode=SearchMode.FULL_TEXT)
+    assert found.passages[0].hit.text == "## Filtro\n\nSe limpia con agua."
+
+
+async def test_small_documents_share_calls(world: World) -> None:
+    await world.index(documents(200))
+    assert len(world.embeddings.calls) < 100
+    assert sorted(world.embeddings.texts) == sorted(each.text for each in documents(200))
+
+
+async def test_only_the_document_whose_passage_is_too_long_is_cut_smaller(world: World) -> None:
+    async def refuse_long(texts: Sequence[str]) -> None:
+        if any(len(text) > 400 for text in texts):
+            raise RemoteError(Reason.CONTEXT_TOO_LONG, "The text is too long.")
+
+    world.embeddings.before = refuse_long
+    short = SourceDocument("short", "Madrid es la capital. " * 12)
+    results, _ = await world.index([short, LONG], replace(world.options(), chunk_tokens=200))
+    counts = {result.document_id: result.chunk_count for result in results}
+    assert counts["short"] == 1
+    assert counts["long"] > 5
+
+
+async def test_what_fails_every_document_is_reported_with_each_hop_once(world: World) -> None:
+    async def fail(_: Sequence[str]) -> None:
+        await settled()
+        raise RemoteError(Reason.MODEL_NOT_FOUND, "There is no such model.")
+
+    world.embeddings.before = fail
+    with pytest.raises(RemoteError) as caught:
+        await world.index(documents(50))
+    assert [hop_of(hop) for hop in caught.value.hops] == [("query", "embedding")]
+
+
 async def test_an_unusable_document_fails_with_the_reason_and_the_rest_goes_on(
     world: World,
 ) -> None:
@@ -210,7 +359,7 @@ async def test_an_unusable_document_fails_with_the_reason_and_the_rest_goes_on(
 
 @pytest.mark.parametrize(
     "reason",
-    [Reason.UPSTREAM_FAILED, Reason.RATE_LIMITED, Reason.BUDGET_SPENT, Reason.CONTENT_REFUSED],
+    [Reason.UPSTREAM_FAILED, Reason.BUDGET_SPENT, Reason.CONTENT_REFUSED, Reason.UPSTREAM_REJECTED],
 )
 async def test_a_failure_of_one_document_does_not_end_the_stream(
     world: World, reason: Reason
@@ -250,7 +399,7 @@ async def test_what_fails_every_document_ends_the_stream(world: World, reason: R
         await world.consume(feed.documents())
     assert caught.value.code_reason is reason
     assert [hop_of(hop) for hop in caught.value.hops] == [("query", "embedding")]
-    assert feed.taken < 20
+    assert feed.taken <= 2 * DOCUMENTS_IN_FLIGHT
 
 
 async def test_an_invalid_configuration_is_refused_before_a_document_is_read(
@@ -326,36 +475,60 @@ async def test_of_the_same_id_twice_the_later_wins(world: World) -> None:
     assert [each.hit.text for each in found.passages] == ["La tercera versión."]
 
 
-async def test_as_many_documents_as_there_are_places_run_at_once_and_no_more(
-    world: World,
-) -> None:
-    full = asyncio.Barrier(DOCUMENTS_IN_FLIGHT)
+async def test_no_more_documents_are_taken_than_there_are_places(world: World) -> None:
+    async def wait(_: Sequence[str]) -> None:
+        await asyncio.Event().wait()
 
-    async def meet(_: Sequence[str]) -> None:
-        await full.wait()
+    world.embeddings.before = wait
+    feed = Feed()
+    async with aclosing(world.indexer.index(world.options(), feed.documents())) as events:
+        first = asyncio.ensure_future(anext(events))
+        await at_rest(feed)
+        assert feed.taken == DOCUMENTS_IN_FLIGHT + 1  # one waits for a place
+        first.cancel()
+        await asyncio.wait([first])
 
-    world.embeddings.before = meet
-    async with asyncio.timeout(20):
-        await world.index(documents(3 * DOCUMENTS_IN_FLIGHT))
-    assert world.embeddings.most_running == DOCUMENTS_IN_FLIGHT
+
+async def test_no_more_documents_are_taken_than_fit_into_memory(world: World) -> None:
+    async def wait(_: Sequence[str]) -> None:
+        await asyncio.Event().wait()
+
+    world.embeddings.before = wait
+    size = 1_000_000
+    feed = Feed("palabra " * (size // 8))
+    async with aclosing(world.indexer.index(world.options(), feed.documents())) as events:
+        first = asyncio.ensure_future(anext(events))
+        await at_rest(feed)
+        assert 2 <= feed.taken <= BYTES_IN_FLIGHT // size
+        first.cancel()
+        await asyncio.wait([first])
+
+
+async def test_a_document_larger_than_all_the_room_does_not_stop_the_others(world: World) -> None:
+    text = "palabra " * 240_000
+    assert SourceDocument("d", "", content=text.encode()).weight < BYTES_IN_FLIGHT
+    content = text.encode() + b" " * BYTES_IN_FLIGHT
+    huge = SourceDocument("huge", "", content=content, media_type=MediaType.PLAIN)
+    results, _ = await world.index(
+        [MADRID, huge, PARIS], replace(world.options(), chunk_tokens=448)
+    )
+    by_id = {result.document_id: result.outcome for result in results}
+    assert by_id == {"madrid": INDEXED, "huge": FAILED, "paris": INDEXED}
 
 
 async def test_a_reader_that_does_not_read_stops_the_feeding(world: World) -> None:
     feed = Feed()
     async with aclosing(world.indexer.index(world.options(), feed.documents())) as events:
         await anext(events)
-        before = -1
-        while before != feed.taken:  # until nothing moves any more
-            before = feed.taken
-            await asyncio.sleep(0.1)
-        # One was read; a queue full waits, a place each is taken, and one document waits for one.
-        assert feed.taken <= 1 + 2 * DOCUMENTS_IN_FLIGHT + 1
+        await at_rest(feed)
+        # One was read; results wait, a place each is taken, and one document waits for one.
+        assert feed.taken <= 1 + RESULTS_AHEAD + DOCUMENTS_IN_FLIGHT + 1
         await anext(events)
 
 
 async def test_a_stream_that_is_left_leaves_no_task_behind(world: World) -> None:
     async def forever(texts: Sequence[str]) -> None:
-        if "documento 1." not in texts[0]:
+        if not any("documento 1." in text for text in texts):
             await asyncio.Event().wait()
 
     world.embeddings.before = forever
@@ -370,7 +543,7 @@ async def test_a_stream_that_is_left_leaves_no_task_behind(world: World) -> None
 
 async def test_a_fatal_error_leaves_no_task_behind(world: World) -> None:
     async def some_fail(texts: Sequence[str]) -> None:
-        if "documento 2." in texts[0]:
+        if any("documento 2." in text for text in texts):
             raise RemoteError(Reason.MODEL_NOT_FOUND, "There is no such model.")
         await asyncio.Event().wait()
 
@@ -455,7 +628,7 @@ async def test_a_document_of_more_passages_than_one_call_takes_is_embedded_in_se
     )
     assert (result.outcome, result.detail) == (INDEXED, "")
     assert result.chunk_count > 2048
-    assert max(len(texts) for _, texts, _ in world.embeddings.calls) <= 2048
+    assert max(len(texts) for _, texts, _ in world.embeddings.calls) <= 32
     assert Counter(world.embeddings.texts).total() == result.chunk_count
 
 
@@ -506,7 +679,7 @@ async def test_a_store_that_fails_fails_its_documents_and_the_stream_goes_on(
 
 def test_the_options_of_a_stream_have_the_defaults_of_the_contract(world: World) -> None:
     options: IndexOptions = world.options()
-    assert (options.chunk_tokens, options.overlap_sentences) == (200, 1)
+    assert (options.chunk_tokens, options.overlap_sentences) == (None, 1)
 
 
 async def test_vectors_of_one_document_in_two_spaces_are_not_stored(world: World) -> None:
@@ -514,7 +687,7 @@ async def test_vectors_of_one_document_in_two_spaces_are_not_stored(world: World
         world.embeddings.answers_in = OTHER_SPACE if len(world.embeddings.calls) > 1 else None
 
     world.embeddings.before = change_after_the_first
-    text = " ".join(f"Frase {n} sobre algo." for n in range(TEXTS_PER_CALL * 3))
+    text = " ".join(f"Frase {n} sobre algo." for n in range(600))
     options = replace(world.options(), chunk_tokens=16)
     with pytest.raises(EmbeddingSpaceMismatchError):
         await world.index([SourceDocument("huge", text)], options)

@@ -1,6 +1,7 @@
 """The query service over gRPC, with models that answer predictably."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from query import app
 from query.providers.model import Finished, FinishReason, TextDelta, ToolCallDelta
 from service_core.upstream.errors import StreamInterruptedError, UpstreamFailedError
 from service_core.usage import Usage
+from tests.unit.query.pdf_files import pdf
 from tests.unit.query.world import NOTHING_FOUND, World, serving
 from tests.unit.service_core.running import caught, hops_of, running
 from tests.upstream.behaviours import Answer
@@ -48,6 +50,7 @@ RPCS: dict[str, Any] = {
     "IndexDocuments": pb.IndexDocumentsRequest,
     "DeleteDocuments": pb.DeleteDocumentsRequest,
     "ListCollections": pb.ListCollectionsRequest,
+    "ListDocuments": pb.ListDocumentsRequest,
     "GetCollection": pb.GetCollectionRequest,
     "DeleteCollection": pb.DeleteCollectionRequest,
 }
@@ -368,7 +371,8 @@ async def test_a_search_in_the_order_of_a_chat_model_tells_of_its_call(
 
 async def test_a_passage_comes_with_its_neighbours_where_it_is_asked_for(client: Client) -> None:
     sentences = [
-        f"El capítulo {n} trata de {what}." for n, what in enumerate(("a", "b", "topacios"))
+        f"El capítulo {n} de este libro trata de {what}."
+        for n, what in enumerate(("peces", "aves", "topacios"))
     ]
     options = {**OPTIONS, "chunk_tokens": 16, "chunk_overlap_sentences": 0}
     text = "\n\n".join(sentences)
@@ -407,7 +411,7 @@ async def test_everything_that_is_wrong_with_a_search_is_said_at_once(client: Cl
 
 
 async def test_documents_are_indexed_and_then_unchanged(client: Client) -> None:
-    parts = [{"options": OPTIONS}, *documents("a", "b")]
+    parts = [{"options": OPTIONS}, *documents("a"), *documents("b", text="Otro texto.")]
     *results, summary = await client.index(*parts)
     assert sorted((result.document_id, result.position) for result in results) == [
         ("a", 0),
@@ -438,16 +442,54 @@ async def test_everything_that_is_wrong_with_the_options_is_said_at_once(client:
     options = {
         "context": {"task_id": "x" * 257},
         "collection": " c",
-        "chunk_tokens": 1,
         "chunk_overlap_sentences": 9,
         "model_configuration": {"timeout_seconds": 0},
     }
     assert await client.refused("IndexDocuments", {"options": options}) == [
         "options.context.task_id",
         "options.collection",
-        "options.chunk_tokens",
         "options.chunk_overlap_sentences",
-        "model_configuration.timeout_seconds",
+        "options.model_configuration.timeout_seconds",
+    ]
+
+
+async def test_a_configuration_in_the_options_is_named_there(client: Client) -> None:
+    options = {**OPTIONS, "model_configuration": {"temperature": 9}}
+    error = await client.failure("IndexDocuments", {"options": options})
+    assert reason_of(error) is Reason.INVALID_CONFIGURATION
+    assert [found.field for found in caught(error).violations] == [
+        "options.model_configuration.temperature"
+    ]
+    assert error.details().startswith("options.model_configuration.temperature: ")
+
+
+async def test_passages_are_as_large_as_the_model_takes_at_most(client: Client) -> None:
+    options = {**OPTIONS, "chunk_tokens": 449}
+    assert await client.refused("IndexDocuments", {"options": options}) == ["options.chunk_tokens"]
+
+
+async def test_files_are_read_by_their_media_type(client: Client) -> None:
+    page = b"<title>T</title><main><h1>A</h1><p>Un texto.</main>"
+    parts = [
+        {"document_id": "page", "media_type": "text/html", "content": b64encode(page).decode()},
+        {
+            "document_id": "paper",
+            "media_type": "application/pdf",
+            "content": b64encode(pdf(["Otro texto."], title="P")).decode(),
+        },
+        {"document_id": "cut", "media_type": "application/pdf", "content": "JVBERg=="},
+    ]
+    *results, summary = await client.index(
+        {"options": OPTIONS}, *({"document": part} for part in parts)
+    )
+    failed = [result for result in results if result.detail]
+    assert [result.document_id for result in failed] == ["cut"]
+    assert "repair or export it anew" in failed[0].detail
+    assert (summary.indexed, summary.failed) == (2, 1)
+    listed = await client.call("ListDocuments", context=CONTEXT, collection="cities")
+    assert [(each.document_id, each.title) for each in listed.documents] == [
+        ("page", "T"),
+        ("paper", "P"),
     ]
 
 
@@ -575,6 +617,35 @@ async def test_a_page_has_at_most_1000_collections_and_100_by_default(
 
 async def test_a_made_up_page_token_is_refused(client: Client) -> None:
     assert await client.refused("ListCollections", page_token="made up") == ["page_token"]
+
+
+async def test_documents_are_listed_by_id_page_by_page(world: World, client: Client) -> None:
+    await world.fill()
+    asked: dict[str, Any] = {"context": CONTEXT, "collection": "cities", "page_size": 3}
+    first = await client.call("ListDocuments", **asked)
+    assert [each.document_id for each in first.documents] == ["berlin", "madrid", "paris"]
+    berlin = first.documents[0]
+    assert (berlin.title, berlin.chunk_count, berlin.metadata["name"]) == ("Berlin", 1, "berlin")
+    rest = await client.call("ListDocuments", **asked, page_token=first.next_page_token)
+    assert ([each.document_id for each in rest.documents], rest.next_page_token) == (["roma"], "")
+
+
+async def test_the_source_of_a_document_is_listed(client: Client) -> None:
+    document = {"document_id": "a", "text": "Un texto.", "source": "/docs/a.md"}
+    await client.index({"options": OPTIONS}, {"document": document})
+    listed = await client.call("ListDocuments", context=CONTEXT, collection="cities")
+    assert [each.source for each in listed.documents] == ["/docs/a.md"]
+
+
+async def test_everything_that_is_wrong_with_a_listing_of_documents_is_said_at_once(
+    client: Client,
+) -> None:
+    assert await client.refused("ListDocuments", collection="", page_size=1001) == [
+        "collection",
+        "page_size",
+    ]
+    error = await client.failure("ListDocuments", context=CONTEXT, collection="cities")
+    assert reason_of(error) is Reason.COLLECTION_NOT_FOUND
 
 
 async def test_deleted_and_missing_documents_are_told_apart(world: World, client: Client) -> None:

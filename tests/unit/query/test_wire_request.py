@@ -2,7 +2,6 @@ from typing import Any
 
 import pytest
 from cascada.common.v1 import chat_pb2, retrieval_pb2
-from cascada.query.v1 import document_pb2
 from cascada.query.v1 import query_service_pb2 as pb
 from google.protobuf import json_format
 
@@ -23,12 +22,6 @@ def retrieval(**fields: Any) -> tuple[Retrieval, list[str]]:
     found = wire.retrieval_from(message, violations)
     assert {violation.reason for violation in violations} <= {Reason.INVALID_ARGUMENT}
     return found, [violation.field for violation in violations]
-
-
-def document(**fields: Any) -> Any:
-    """What a document's JSON becomes."""
-    whole = {"document_id": "d", "text": "Un texto.", **fields}
-    return wire.document_from(json_format.ParseDict(whole, document_pb2.Document()))
 
 
 def history(*turns: dict[str, Any]) -> tuple[list[Message], list[str]]:
@@ -72,7 +65,9 @@ def test_any_other_name_is_none(name: str) -> None:
 
 
 def test_what_is_absent_has_the_defaults_of_the_contract() -> None:
-    assert retrieval()[0] == Retrieval(("cities",), 5, None, SearchMode.HYBRID, Filter())
+    assert retrieval()[0] == Retrieval(
+        ("cities",), 5, None, SearchMode.HYBRID, Filter(), None, 0, rerank=False
+    )
 
 
 def test_a_collection_that_is_named_twice_is_searched_once() -> None:
@@ -103,6 +98,28 @@ def test_a_threshold_is_a_cosine(threshold: object, right: bool) -> None:  # noq
     found, wrong = retrieval(similarity_threshold=threshold)
     assert wrong == ([] if right else ["retrieval.similarity_threshold"])
     assert not right or found.similarity_threshold == threshold
+
+
+@pytest.mark.parametrize(
+    ("mmr_lambda", "right"),
+    [(0.0, True), (0.5, True), (1.0, True), (-0.001, False), (1.001, False), ("NaN", False)],
+)
+def test_the_weight_of_relevance_is_a_share(mmr_lambda: object, right: bool) -> None:  # noqa: FBT001 # pytest gives it
+    found, wrong = retrieval(mmr_lambda=mmr_lambda)
+    assert wrong == ([] if right else ["retrieval.mmr_lambda"])
+    assert not right or found.mmr_lambda == mmr_lambda
+
+
+@pytest.mark.parametrize(("neighbours", "right"), [(-1, False), (0, True), (5, True), (6, False)])
+def test_up_to_five_neighbours_are_joined(neighbours: int, right: bool) -> None:  # noqa: FBT001 # pytest gives it
+    found, wrong = retrieval(neighbours=neighbours)
+    assert wrong == ([] if right else ["retrieval.neighbours"])
+    assert not right or found.neighbours == neighbours
+
+
+@pytest.mark.parametrize("rerank", [False, True])
+def test_a_chat_model_orders_the_passages_where_it_is_asked_for(rerank: bool) -> None:  # noqa: FBT001 # pytest gives it
+    assert retrieval(rerank=rerank)[0].rerank is rerank
 
 
 def test_each_mode_of_the_contract_is_known_and_no_other() -> None:
@@ -174,6 +191,8 @@ def test_everything_that_is_wrong_with_a_retrieval_is_said_at_once() -> None:
         collections=["", "x" * 129],
         top_k=-1,
         similarity_threshold=2,
+        mmr_lambda=2,
+        neighbours=6,
         mode=77,
         filter={"conditions": [{"key": ""}]},
     )
@@ -182,6 +201,8 @@ def test_everything_that_is_wrong_with_a_retrieval_is_said_at_once() -> None:
         "retrieval.collections[1]",
         "retrieval.top_k",
         "retrieval.similarity_threshold",
+        "retrieval.mmr_lambda",
+        "retrieval.neighbours",
         "retrieval.mode",
         "retrieval.filter.conditions[0].key",
         "retrieval.filter.conditions[0]",
@@ -280,98 +301,6 @@ def test_a_schema_needs_a_name_and_a_schema() -> None:
     ]
 
 
-def test_a_document_keeps_all_its_fields() -> None:
-    found = document(title="T", source="s.md", metadata={"a": "x", "b": 2, "c": 2.5, "d": True})
-    assert found.problem == ""
-    assert (found.document_id, found.text, found.title, found.source) == (
-        "d",
-        "Un texto.",
-        "T",
-        "s.md",
-    )
-    assert found.metadata == {"a": "x", "b": 2, "c": 2.5, "d": True}
-
-
-@pytest.mark.parametrize(
-    ("fields", "problem"),
-    [
-        ({"document_id": ""}, "document_id must have 1 to 512 characters"),
-        ({"document_id": "x" * 513}, "document_id must have 1 to 512 characters"),
-        ({"text": ""}, "text must not be empty or blank"),
-        ({"text": " \n "}, "text must not be empty or blank"),
-        ({"text": "x" * 2_000_001}, "text must have at most 2000000 characters"),
-        ({"metadata": {"k": None}}, "metadata.k must be a string, number or bool"),
-        ({"metadata": {"k": [1]}}, "metadata.k must be a string, number or bool"),
-        ({"metadata": {"k": {"a": 1}}}, "metadata.k must be a string, number or bool"),
-        (
-            {"metadata": {f"k{n}": n for n in range(65)}},
-            "metadata must be at most 64 entries",
-        ),
-    ],
-)
-def test_each_rule_of_a_document_is_its_problem(fields: dict[str, Any], problem: str) -> None:
-    assert document(**fields).problem == problem
-
-
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_metadata_that_is_no_finite_number_is_the_documents_problem(number: float) -> None:
-    message = document_pb2.Document(document_id="d", text="x")
-    message.metadata.fields["k"].number_value = number
-    assert wire.document_from(message).problem == "metadata.k must be a finite number"
-
-
-def test_a_document_at_every_limit_is_taken() -> None:
-    assert (
-        document(
-            document_id="x" * 512,
-            text="y" * 2_000_000,
-            metadata={f"k{n}": n for n in range(64)},
-        ).problem
-        == ""
-    )
-
-
-def test_all_problems_of_a_document_are_said_at_once() -> None:
-    problem = document(document_id="", text="", metadata={"k": None}).problem
-    assert problem.split("; ") == [
-        "document_id must have 1 to 512 characters",
-        "text must not be empty or blank",
-        "metadata.k must be a string, number or bool",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected", "wrong"),
-    [
-        ({}, (200, 1), []),
-        ({"chunk_tokens": 16, "chunk_overlap_sentences": 0}, (16, 0), []),
-        ({"chunk_tokens": 400, "chunk_overlap_sentences": 5}, (400, 5), []),
-        ({"chunk_tokens": 15}, (15, 1), ["options.chunk_tokens"]),
-        (
-            {"chunk_tokens": 401, "chunk_overlap_sentences": 6},
-            (401, 6),
-            ["options.chunk_tokens", "options.chunk_overlap_sentences"],
-        ),
-        ({"chunk_overlap_sentences": -1}, (200, -1), ["options.chunk_overlap_sentences"]),
-    ],
-)
-def test_the_size_of_passages_is_within_its_limits(
-    fields: dict[str, Any], expected: tuple[int, int], wrong: list[str]
-) -> None:
-    violations: list[Violation] = []
-    found = wire.chunk_settings(document_pb2.IndexOptions(**fields), violations)
-    assert (found, [violation.field for violation in violations]) == (expected, wrong)
-
-
 def test_an_optional_text_that_is_empty_is_not_absent() -> None:
     assert wire.optional(pb.QueryRequest(), "system_prompt") is None
     assert wire.optional(pb.QueryRequest(system_prompt=""), "system_prompt") == ""
-
-
-@pytest.mark.parametrize(("name", "limit"), [("title", 1000), ("source", 4000)])
-def test_a_title_and_a_source_have_a_limit(name: str, limit: int) -> None:
-    fits = document_pb2.Document(document_id="d", text="t")
-    setattr(fits, name, "x" * limit)
-    assert wire.document_from(fits).problem == ""
-    setattr(fits, name, "x" * (limit + 1))
-    assert wire.document_from(fits).problem.startswith(name)

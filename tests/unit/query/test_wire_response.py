@@ -8,6 +8,7 @@ from google.protobuf import json_format
 
 from config_core.errors import Reason
 from query.answer import Answer
+from query.citations import Citation
 from query.indexing import DocumentOutcome, DocumentResult, IndexSummary
 from query.providers.model import FinishReason, TextDelta, ToolCall, ToolCallDelta
 from query.retrieval import Found
@@ -39,9 +40,9 @@ def found(name: str = "madrid", dense_score: float | None = 0.5) -> Found:
         dense_score=dense_score,
         metadata={"text": "x", "number": 3, "flag": True, "part": 2.5},
         section="A > B",
-        start=0,
-        end=9,
-        position=0,
+        start=4,
+        end=13,
+        position=2,
     )
     return Found("cities", hit)
 
@@ -65,24 +66,25 @@ def as_json(message: Any) -> Any:
 
 
 def test_citations_are_numbered_from_one_in_the_order_of_the_prompt() -> None:
-    message = answer_to_wire(answer(citations=(found("b"), found("a"))), TRACER)
+    cited = (Citation(found("b"), ((3, 6), (9, 15))), Citation(found("a")))
+    message = answer_to_wire(answer(citations=cited), TRACER)
+    whole = {
+        "collection": "cities",
+        "score": 0.25,
+        "section": "A > B",
+        "document_start": "4",
+        "document_end": "13",
+    }
     assert [as_json(citation) for citation in message.citations] == [
         {
             "number": 1,
             "chunk_id": "b#0",
             "document_id": "b",
-            "collection": "cities",
             "title": "B",
-            "score": 0.25,
+            **whole,
+            "answer_spans": [{"start": "3", "end": "6"}, {"start": "9", "end": "15"}],
         },
-        {
-            "number": 2,
-            "chunk_id": "a#0",
-            "document_id": "a",
-            "collection": "cities",
-            "title": "A",
-            "score": 0.25,
-        },
+        {"number": 2, "chunk_id": "a#0", "document_id": "a", "title": "A", **whole},
     ]
 
 
@@ -129,7 +131,7 @@ def test_each_event_has_its_kind(event: Any, expected: dict[str, Any]) -> None:
 
 
 def test_the_completed_event_is_the_whole_answer() -> None:
-    whole = answer(citations=(found(),), tool_calls=(ToolCall("1", "clock", "{}"),))
+    whole = answer(citations=(Citation(found()),), tool_calls=(ToolCall("1", "clock", "{}"),))
     assert event_to_wire(whole, TRACER).completed == answer_to_wire(whole, TRACER)
 
 
@@ -152,6 +154,9 @@ def test_a_hit_has_all_that_is_known_of_the_passage() -> None:
         "metadata": {"text": "x", "number": 3.0, "flag": True, "part": 2.5},
         "title": "Madrid",
         "section": "A > B",
+        "document_start": "4",
+        "document_end": "13",
+        "position": 2,
     }
 
 

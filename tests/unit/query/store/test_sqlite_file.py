@@ -8,10 +8,9 @@ from pathlib import Path
 import apsw
 import pytest
 
-from query.store import SchemaTooNewError, StoreUnavailableError, open_store
-from query.store.sqlite import schema
+from query.store import StoreUnavailableError, open_store, staged
 from query.store.sqlite.connection import connect
-from query.store.sqlite.database import Database
+from query.store.sqlite.database import READERS, Database
 from query.store.testing import SPACE, dense, document, fill
 
 
@@ -42,7 +41,19 @@ def test_an_unknown_scheme_is_refused_with_those_known(url: str) -> None:
         open_store(url)
 
 
-@pytest.mark.parametrize("url", ["sqlite://a.db", "sqlite:///", "sqlite:///folder/"])
+@pytest.mark.parametrize(
+    "parameters",
+    ["?approximate_from", "?approximate_from=", "?approximate_from=-1", "?approximate_from=1e6",
+     "?approximate_from=²", "?mode=ro", "?approximate_from=1&mode=ro"],
+)  # fmt: skip
+def test_an_unknown_parameter_is_refused_with_the_one_known(parameters: str) -> None:
+    with pytest.raises(ValueError, match="approximate_from= and a number of bytes"):
+        open_store(f"sqlite:///store.db{parameters}")
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://a.db", "sqlite:///", "sqlite:///folder/", "sqlite:///?approximate_from=1"]
+)
 def test_a_sqlite_url_without_a_file_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="relative"):
         open_store(url)
@@ -56,38 +67,18 @@ async def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None
         assert await store.get_document("t", "c", "d") is not None
 
 
-async def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    async with open_store(url_of(path)) as store:
-        await fill(store, "t", "c", [document("d")])
-    connection = connect(path)
-    connection.execute("UPDATE schema_version SET version = 99")
-    with pytest.raises(SchemaTooNewError, match="99"):
-        await open_store(url_of(path)).open()
-    assert connection.execute("SELECT version FROM schema_version").fetchone() == (99,)
-    connection.close()
-
-
-def test_a_migration_that_fails_leaves_the_version_before_it(tmp_path: Path) -> None:
-    connection = connect(tmp_path / "store.db")
-    broken = (*schema.MIGRATIONS, "CREATE TABLE extra (a); CREATE TABLE extra (a);")
-    with pytest.raises(apsw.SQLError):
-        schema.migrate(connection, broken)
-    assert connection.execute("SELECT version FROM schema_version").fetchone() == (1,)
-    assert connection.execute("SELECT 1 FROM sqlite_master WHERE name='extra'").fetchone() is None
-    schema.migrate(connection, (*schema.MIGRATIONS, "CREATE TABLE extra (a)"))
-    assert connection.execute("SELECT version FROM schema_version").fetchone() == (2,)
-    connection.close()
-
-
 async def test_a_deleted_collection_leaves_no_row(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
-    async with open_store(url_of(path)) as store:
-        await fill(store, "t", "c", [document("d", ["one", "two"], {"k": "v"})])
-        await store.delete_collection("t", "c")
+    async with open_store(f"{url_of(path)}?approximate_from=1") as store:
+        for name in ("c", staged("c"), "gone"):
+            await fill(store, "t", name, [document("d", ["one", "two"], {"k": "v"})])
+        await store.promote_collection("t", "c")
+        for name in ("c", "gone"):
+            await store.delete_collection("t", name)
     connection = connect(path)
-    for table in ("collections", "documents", "attributes", "chunks", "vectors", "term_counts"):
-        assert connection.execute(f"SELECT * FROM {table}").fetchall() == []  # noqa: S608
+    for (table,) in connection.execute("SELECT name FROM pragma_table_list WHERE schema = 'main'"):
+        if not str(table).startswith(("sqlite_", "chunk_terms", "schema_version")):
+            assert connection.execute(f"SELECT * FROM {table}").fetchall() == []  # noqa: S608
     connection.close()
 
 
@@ -148,7 +139,7 @@ async def test_a_closed_store_is_unhealthy_and_says_so(tmp_path: Path) -> None:
 async def test_a_write_that_has_begun_is_finished_when_its_task_is_cancelled(
     tmp_path: Path,
 ) -> None:
-    database = await Database.open(tmp_path / "store.db")
+    database = await Database.open(tmp_path / "store.db", lambda _: None)
     begun, go_on = threading.Event(), threading.Event()
 
     def write(connection: apsw.Connection) -> None:
@@ -173,7 +164,7 @@ async def test_a_write_that_has_begun_is_finished_when_its_task_is_cancelled(
 async def test_a_write_that_has_not_begun_is_not_done_when_its_task_is_cancelled(
     tmp_path: Path,
 ) -> None:
-    database = await Database.open(tmp_path / "store.db")
+    database = await Database.open(tmp_path / "store.db", lambda _: None)
     go_on = threading.Event()
     first = asyncio.create_task(database.write(lambda _: go_on.wait()))
     ran = threading.Event()
@@ -183,5 +174,22 @@ async def test_a_write_that_has_not_begun_is_not_done_when_its_task_is_cancelled
     await asyncio.sleep(0)
     go_on.set()
     await first
+    await database.close()
+    assert not ran.is_set()
+
+
+async def test_a_read_that_has_not_begun_is_not_done_when_its_task_is_cancelled(
+    tmp_path: Path,
+) -> None:
+    database = await Database.open(tmp_path / "store.db", lambda _: None)
+    go_on = threading.Event()
+    busy = [asyncio.create_task(database.read(lambda _: go_on.wait())) for _ in range(READERS)]
+    ran = threading.Event()
+    waiting = asyncio.create_task(database.read(lambda _: ran.set()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(*busy)
     await database.close()
     assert not ran.is_set()

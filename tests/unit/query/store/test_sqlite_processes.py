@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from query.store import SearchMode, SearchQuery, Store, open_store
 
 ROOT = Path(__file__).parents[4]
 WRITER = Path(__file__).with_name("writer_process.py")
+WORKER = Path(__file__).with_name("worker_process.py")
+PROCESSES = 8
 CHUNKS = 5
 
 
@@ -70,3 +73,59 @@ async def test_processes_that_create_and_write_one_file_at_once_lose_nothing(
     names = {line.decode() for out, _ in outputs for line in out.splitlines()}
     async with open_store(url) as store:
         assert await whole_documents(store) == names
+
+
+async def work(url: str, prefix: str, changes: int, seconds: float) -> tuple[dict[str, str], str]:
+    """Run a worker for so many changes and seconds; what it left of each document, and errors."""
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, str(WORKER), url, prefix,
+        stdin=PIPE, stdout=PIPE, stderr=PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    begun = time.monotonic()
+    left: dict[str, str] = {}
+    ending = False
+    while line := (await worker.stdout.readline()).decode():
+        name, version = line.split()
+        left[name] = version
+        changes -= 1
+        if not ending and changes <= 0 and time.monotonic() - begun >= seconds:
+            worker.stdin.close()
+            ending = True
+    _, errors = await worker.communicate()
+    assert worker.returncode == 0, errors.decode()
+    return left, errors.decode()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "changes", "seconds"),
+    [
+        ("", 15, 0.0),
+        ("?approximate_from=1", 15, 0.0),
+        pytest.param("", 100, 60.0, marks=[pytest.mark.full, pytest.mark.timeout(600)]),
+    ],
+)
+async def test_processes_that_write_delete_and_search_at_once_see_and_leave_whole_documents(
+    tmp_path: Path, parameters: str, changes: int, seconds: float
+) -> None:
+    url = f"sqlite:///{tmp_path}/store.db{parameters}"
+    results = await asyncio.gather(
+        *(work(url, f"p{number}-", changes, seconds) for number in range(PROCESSES))
+    )
+    assert {error for _, errors in results for error in errors.split()} <= {"StoreUnavailableError"}
+    expected = {
+        name: f"h{version}"
+        for left, _ in results
+        for name, version in left.items()
+        if version != "deleted"
+    }
+    async with open_store(url) as store:
+        listed, _ = await store.list_documents("t", "c", 1000)
+        assert {each.document_id: each.content_hash for each in listed} == expected
+        collection = await store.get_collection("t", "c")
+        hits = await store.search("t", "c", SearchQuery(SearchMode.FULL_TEXT, 1000, None, "word"))
+    assert collection is not None
+    assert collection.document_count == len(expected)
+    assert collection.chunk_count == len(hits) == sum(each.chunk_count for each in listed)

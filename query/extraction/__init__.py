@@ -1,0 +1,1 @@
+"""From files to texts: plain text, Markdown, HTML and PDF."""
