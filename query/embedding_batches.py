@@ -75,10 +75,11 @@ class _Call:
 
 
 class EmbeddingBatches:
-    """One run's calls. A call starts when one may; what waits by then shares it.
+    """One run's calls. What waits when a call may start shares it.
 
-    So a lone document is embedded at once, and many small ones fill the calls by themselves. A text
-    that is in a call several times is sent once.
+    The first call starts at once, further ones beside it where they would be half full at least: so
+    a lone document does not wait, and many small ones fill the calls by themselves. A text that is
+    in a call several times is sent once.
     """
 
     def __init__(
@@ -145,10 +146,21 @@ class EmbeddingBatches:
 
     def _start(self) -> None:
         self._starting = None
-        while len(self._running) < self._limits.calls and (call := self._next()).pieces:
+        while self._may_start() and (call := self._next()).pieces:
             task = asyncio.create_task(self._run(call.pieces))
             self._running.add(task)
             task.add_done_callback(self._ended)
+
+    def _may_start(self) -> bool:
+        if not self._running or len(self._running) == self._limits.calls:
+            return not self._running
+        texts = tokens = 0
+        for piece in self._waiting:
+            texts += len(piece.texts)
+            tokens += piece.tokens
+            if piece.alone or 2 * texts >= self._limits.texts or 2 * tokens >= self._limits.tokens:
+                return True
+        return False
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

@@ -163,7 +163,7 @@ class BulkEngine(Generic[SourceT]):
     async def _try_again(self, batch: _Batch[SourceT]) -> None:
         """One by one, so that a document that kills its worker takes no other along."""
         deaths = batch.deaths + 1
-        if len(batch.sources) == 1 and deaths == MAX_DEATHS:
+        if deaths == MAX_DEATHS:  # it is one document by now
             await self._reports.put(_given_up(batch.sources[0].document_id))
             return
         self._batches.extendleft(_Batch([source], deaths) for source in reversed(batch.sources))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -88,6 +89,11 @@ async def reindex(stub: "QueryServiceStub") -> pb.ReindexSummary:
     call = stub.ReindexCollection(reindexing(), timeout=CALL_SECONDS)
     parts = [part async for part in call]
     return parts[-1].summary
+
+
+async def read_to_the_end(call: Any) -> None:
+    while await call.read() is not grpc.aio.EOF:
+        pass
 
 
 async def search(stub: "QueryServiceStub", text: str, top_k: int = 3) -> pb.SearchResponse:
@@ -187,9 +193,9 @@ async def test_a_killed_process_leaves_the_old_space_and_another_one_continues(
             done = part.progress.documents
         killed = one.programs[-1]
         killed.signal(signal.SIGKILL)
-        with pytest.raises(grpc.aio.AioRpcError):
-            await call.read()
         await killed.ended()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await read_to_the_end(call)
         assert await model_of(other.query) == OLD
         assert (await search(other.query, written["town-007"])).hits[0].document_id == "town-007"
         gate.open.set()

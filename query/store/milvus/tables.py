@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from query.store.milvus.connection import TABLE_SECONDS, Connection
+from query.store.milvus.connection import READ_SECONDS, TABLE_SECONDS, Connection
 from query.store.milvus.driver import was_answered
 from query.store.milvus.pieces import FIELD_BYTES
 from query.store.milvus.words import ANALYZER
@@ -127,7 +127,7 @@ class Tables:
 
 def _make(client: Any, layout: _Layout) -> ChunkTable:
     """Create, index and load the table; other processes may be at it at the same time."""
-    modern = _has_full_text(str(client.get_server_version(timeout=TABLE_SECONDS)))
+    modern = _has_full_text(str(client.get_server_version(timeout=READ_SECONDS)))
     for _ in range(_ATTEMPTS):
         try:
             return _attempt(client, layout, modern=modern)
@@ -140,7 +140,7 @@ def _make(client: Any, layout: _Layout) -> ChunkTable:
 
 
 def _attempt(client: Any, layout: _Layout, *, modern: bool) -> ChunkTable:
-    if not client.has_collection(layout.name, timeout=TABLE_SECONDS):
+    if not client.has_collection(layout.name, timeout=READ_SECONDS):
         # In one shard, what one call writes is there for every reader at once.
         client.create_collection(
             layout.name,
@@ -149,9 +149,9 @@ def _attempt(client: Any, layout: _Layout, *, modern: bool) -> ChunkTable:
             consistency_level="Strong",
             timeout=TABLE_SECONDS,
         )
-    description = client.describe_collection(layout.name, timeout=TABLE_SECONDS)
+    description = client.describe_collection(layout.name, timeout=READ_SECONDS)
     full_text = any(field["name"] == "bm25" for field in description["fields"])
-    there = client.list_indexes(layout.name, timeout=TABLE_SECONDS)
+    there = client.list_indexes(layout.name, timeout=READ_SECONDS)
     for index in _indexes(layout, modern=modern, full_text=full_text):
         if index["field_name"] not in there:
             parameters = client.prepare_index_params()

@@ -43,6 +43,8 @@ def own_errors() -> Iterator[None]:
     """Let nothing of the driver's through: StoreUnavailableError, or ValueError for an argument."""
     try:
         yield
+    except asyncpg.DataError:
+        raise ValueError("a value is too large to be stored") from None
     except asyncpg.PostgresError as error:
         raise StoreUnavailableError(_sentence(str(error.sqlstate))) from None
     except ssl.SSLError:
@@ -54,8 +56,6 @@ def own_errors() -> Iterator[None]:
         raise StoreUnavailableError("PostgreSQL did not answer in time; try again.") from None
     except OSError:
         raise StoreUnavailableError(_UNREACHABLE) from None
-    except asyncpg.DataError:
-        raise ValueError("a value is too large to be stored") from None
     except asyncpg.ClientConfigurationError:
         raise StoreUnavailableError(
             "A setting in CASCADA_STORE, or in a PG* variable, is not valid; check the files and "

@@ -156,7 +156,7 @@ class Upkeep:
         if ef_search is None:
             await vector_index.drop(connection, collection)
         _log.info(
-            "store.index_built" if ef_search else "store.index_useless",
+            "store.index_ready" if ef_search else "store.index_useless",
             collection=collection,
             chunks=chunks,
             ef_search=ef_search,

@@ -11,7 +11,7 @@ from query.store.errors import StoreUnavailableError
 
 BUSY_TIMEOUT_MILLISECONDS = 15_000
 # Trees and postings; the blocks of vectors are read past it.
-_CACHE_KIBIBYTES = 16_384
+_CACHE_KIBIBYTES = 8_192
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 
 # Larger pages make fewer steps of reading a block, smaller ones less to write for a small change.

@@ -20,7 +20,7 @@ from query.store.sqlite.catalog import Scope
 PIECE_BYTES = 1024 * 1024
 """About what a piece holds. Like the size of a block it belongs to the file's format."""
 
-_MOST_BYTES = 128 * 1024 * 1024
+_MOST_BYTES = 96 * 1024 * 1024
 
 Piece = NDArray[Any]
 

@@ -102,7 +102,7 @@ async def test_no_more_calls_run_at_a_time_than_the_limit(
     assert (len(provider.calls), provider.most_running) == (9, 2)
 
 
-async def test_what_waits_for_a_call_shares_the_next(
+async def test_a_second_call_starts_when_it_would_be_half_full(
     batches: EmbeddingBatches, provider: Provider
 ) -> None:
     release = asyncio.Event()
@@ -117,7 +117,27 @@ async def test_what_waits_for_a_call_shares_the_next(
         await asyncio.sleep(0.01)
     release.set()
     await asyncio.gather(*tasks)
-    assert provider.calls == [["a"], ["b"], ["c", "d", "e", "f"]]
+    assert provider.calls == [["a"], ["b", "c"], ["d", "e", "f"]]
+
+
+async def test_a_second_call_starts_when_it_would_have_half_the_tokens(
+    batches: EmbeddingBatches, provider: Provider
+) -> None:
+    release = asyncio.Event()
+
+    async def hold(_: Sequence[str]) -> None:
+        await release.wait()
+
+    provider.before = hold
+    tasks = []
+    for text in ("a", "b" * 147, "c" * 150):
+        tasks.append(asyncio.create_task(batches.embed([text])))
+        await asyncio.sleep(0.01)
+        if text.startswith("b"):
+            assert len(provider.calls) == 1
+    assert provider.calls == [["a"], ["b" * 147, "c" * 150]]
+    release.set()
+    await asyncio.gather(*tasks)
 
 
 async def test_the_same_text_is_sent_once_in_a_call(

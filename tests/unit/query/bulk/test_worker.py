@@ -8,7 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cascada.config.v1 import embedding_space_pb2, model_configuration_pb2, model_provider_pb2
+from cascada.config.v1 import (
+    configuration_trace_pb2,
+    embedding_space_pb2,
+    model_configuration_pb2,
+    model_provider_pb2,
+)
 from cascada.embedding.v1 import embedding_service_pb2, embedding_service_pb2_grpc
 from cascada.query.v1 import document_pb2
 from cascada.query.v1 import query_service_pb2 as pb
@@ -144,13 +149,16 @@ async def test_what_can_not_be_read_is_named_and_the_rest_goes_on(job: Job[Sourc
     assert len(report.results) == 2
 
 
-async def test_what_ends_a_stream_comes_back_as_a_status(
+async def test_what_ends_a_stream_comes_back_as_a_status_with_the_trace(
     job: Job[Source], embedding: Embedding
 ) -> None:
     embedding.error = RemoteError(Reason.CREDENTIAL_MISSING, "Set a key.")
     report = await index(job, SOURCES)
     status = status_pb2.Status.FromString(report.error)
     assert status.message == "Set a key."
+    trace = configuration_trace_pb2.ConfigurationTrace()
+    assert any(detail.Unpack(trace) for detail in status.details)
+    assert [hop.service for hop in trace.hops] == ["query"]
     assert report.summary == b""
 
 

@@ -239,12 +239,16 @@ async def test_a_collection_that_goes_while_it_is_listed_is_not_listed_in_part(
     await fill_next(store, "t", "c", [document(name) for name in "abc"])
     assert isinstance(store, MilvusStore)
     scope = await store._catalog.require("t", "c")
+    reader = stop(other, "query", when=to_documents)
     clearing = stop(store, "delete", when=to_documents)
+    listing = asyncio.create_task(other.list_documents("t", "c", 10))
+    await reader.reached.wait()  # it knows what the name means
     promoting = asyncio.create_task(store.promote_collection("t", "c"))
-    await clearing.reached.wait()
+    await clearing.reached.wait()  # the name means the next one
     first = any_of("id", [scope.generation + ordered_key("a")])
     await store._connection.delete(DOCUMENTS, first)
-    listed, _ = await other.list_documents("t", "c", 10)
+    reader.go_on.set()
+    listed, _ = await listing
     clearing.go_on.set()
     assert await promoting
     assert [each.document_id for each in listed] == ["a", "b", "c"]

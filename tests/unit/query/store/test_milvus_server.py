@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from query.store import SchemaTooNewError, Store, StoreUnavailableError, open_store
-from query.store.milvus import MilvusStore, connection
+from query.store.milvus import MilvusStore, connection, tables
 from query.store.milvus.tables import CATALOG, catalog_row
 from query.store.testing import SPACE, dense, document, fill, ids, words
 from tests.servers.guarded import free_port
@@ -34,6 +34,7 @@ def own_server() -> Iterator[MilvusLiteServer]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CONNECT_SECONDS", "READ_SECONDS", "WRITE_SECONDS"):
         monkeypatch.setattr(connection, name, 0.5)
+    monkeypatch.setattr(tables, "READ_SECONDS", 0.5)
 
 
 async def until_healthy(store: Store) -> None:
