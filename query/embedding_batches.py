@@ -152,8 +152,10 @@ class EmbeddingBatches:
             task.add_done_callback(self._ended)
 
     def _may_start(self) -> bool:
-        if not self._running or len(self._running) == self._limits.calls:
-            return not self._running
+        if not self._running:
+            return True
+        if len(self._running) == self._limits.calls:
+            return False
         texts = tokens = 0
         for piece in self._waiting:
             texts += len(piece.texts)

@@ -46,9 +46,11 @@ METHODS = {
         "Search",
         "IndexDocuments",
         "DeleteDocuments",
+        "ListDocuments",
         "ListCollections",
         "GetCollection",
         "DeleteCollection",
+        "ReindexCollection",
     },
     EMBEDDING: {"Embed"},
 }

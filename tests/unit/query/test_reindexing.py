@@ -1,4 +1,5 @@
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
 from typing import Any
@@ -48,6 +49,7 @@ CALL = 8
 """How many passages a call takes in these tests."""
 CALLS = 3
 """How many calls run at once."""
+NUMBER = re.compile(r"documento (\d+) ")
 IN_FLIGHT, PASSAGES_IN_FLIGHT = 32, 64
 """How many documents are worked on at once, and how many passages."""
 
@@ -153,12 +155,13 @@ def failing(word: str, reason: Reason = Reason.UPSTREAM_FAILED) -> Before:
 
 
 async def break_off(world: World) -> None:
-    """A run over two calls' documents, of which the second fails when the first is stored."""
+    """A run over some calls' documents, of which one fails when those before it are stored."""
     await many(world, 2 * CALL)
 
     async def fail(texts: Sequence[str]) -> None:
-        if any(f"documento {CALL} " in text for text in texts):
-            while await count_of(world, staged("cities")) < CALL:
+        numbers = [int(found[1]) for text in texts if (found := NUMBER.search(text))]
+        if CALL in numbers:
+            while await count_of(world, staged("cities")) < min(numbers):
                 pass
             raise RemoteError(Reason.UPSTREAM_FAILED, "It did not work.")
 
@@ -360,7 +363,7 @@ async def test_a_run_that_broke_off_is_continued(world: World) -> None:
     await break_off(world)
     progress, summary = await reindex(world)
     there = progress[0].documents
-    assert there >= CALL
+    assert there > 0
     # What was being written when the run broke off may be there a moment later.
     assert summary.documents <= 2 * CALL - there
     assert len(world.embeddings.texts) == PROBE + summary.documents

@@ -53,7 +53,10 @@ RPCS: dict[str, Any] = {
     "ListDocuments": pb.ListDocumentsRequest,
     "GetCollection": pb.GetCollectionRequest,
     "DeleteCollection": pb.DeleteCollectionRequest,
+    "ReindexCollection": pb.ReindexCollectionRequest,
 }
+
+STREAMING = ("StreamQuery", "ReindexCollection")
 
 
 class Client:
@@ -73,7 +76,7 @@ class Client:
     async def call(self, name: str, **fields: Any) -> Any:
         """Call, and give the answer, or all of them."""
         call = self.start(name, **fields)
-        return [event async for event in call] if name == "StreamQuery" else await call
+        return [event async for event in call] if name in STREAMING else await call
 
     async def index(self, *parts: dict[str, Any]) -> list[Any]:
         """Index, and give the results and last the summary."""
@@ -701,6 +704,19 @@ async def test_another_tenant_finds_nothing_of_this_one(world: World, client: Cl
     collection = await world.store.get_collection("acme", "cities")
     assert collection is not None
     assert collection.document_count == 4
+
+
+async def test_a_collection_goes_into_another_space(world: World, client: Client) -> None:
+    await client.index({"options": OPTIONS}, *documents("a", "b"))
+    space = {"embedding_provider": "MODEL_PROVIDER_OPENAI", "embedding_model": "tiny"}
+    reindexing = {"context": CONTEXT, "collection": "cities", "model_configuration": space}
+    *_, last = await client.call("ReindexCollection", **reindexing)
+    assert last.summary.documents == 2
+    collection = await world.store.get_collection("acme", "cities")
+    assert collection is not None
+    assert collection.space.model == "tiny"
+    error = await client.failure("ReindexCollection", **{**reindexing, "collection": "absent"})
+    assert reason_of(error) is Reason.COLLECTION_NOT_FOUND
 
 
 async def test_no_tenant_is_the_default_tenant(world: World, client: Client) -> None:

@@ -166,7 +166,7 @@ class Served:
             if name == "IndexDocuments":
                 async for _ in method(_one_by_one(requests), timeout=10):
                     pass
-            elif name == "StreamQuery":
+            elif name in ("StreamQuery", "ReindexCollection"):
                 async for _ in method(requests[0], timeout=10):
                     pass
             else:
@@ -202,7 +202,7 @@ def served() -> Iterator[Served]:
 
 @given(call=calls())
 @settings(
-    max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=600, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 def test_no_request_is_a_fault_of_the_service(
     served: Served, call: tuple[str, list[Message]]

@@ -114,12 +114,17 @@ async def call(
         answers.append(await channel.unary_unary(path, **codec)(sent, timeout=20))
     elif kind == "StreamUnary":
         answers.append(await channel.stream_unary(path, **codec)(iter([sent]), timeout=20))
-    elif kind == "UnaryStream":
-        async for answer in channel.unary_stream(path, **codec)(sent, timeout=20):
-            answers.append(answer)  # those before a failure count
     else:
-        async for answer in channel.stream_stream(path, **codec)(iter([sent]), timeout=20):
-            answers.append(answer)  # those before a failure count
+        reading: Any = (
+            channel.unary_stream(path, **codec)(sent, timeout=20)
+            if kind == "UnaryStream"
+            else channel.stream_stream(path, **codec)(iter([sent]), timeout=20)
+        )
+        try:
+            async for answer in reading:
+                answers.append(answer)  # those before a failure count
+        finally:
+            reading.cancel()  # gRPC does not do it for whoever leaves in the middle
     return answers
 
 
