@@ -12,7 +12,6 @@ from config_core.model_configuration import (
     CONNECTION_FIELDS,
     ConnectionKind,
     Fallbacks,
-    set_fields,
 )
 from config_core.policy import OwnKeys
 from config_core.registry import Registry
@@ -28,7 +27,7 @@ def lock_violations(
     kind: ConnectionKind, layers: Iterable[Layer], rules: Rules, registry: Registry
 ) -> Iterator[Violation]:
     """Each value of the request that differs from the operator's lock."""
-    locks = set_fields(rules.locks)
+    locks = rules.locked.fields
     if not locks:
         return
     for layer in layers:
@@ -57,7 +56,7 @@ def _agrees(value: Any, locked: Any) -> bool:
 def _connection_lock(
     kind: ConnectionKind, layer: Layer, rules: Rules, registry: Registry
 ) -> Iterator[Violation]:
-    locks = set_fields(rules.locks)
+    locks = rules.locked.fields
     provider_field, endpoint_field, key_field, reference_field = CONNECTION_FIELDS[kind]
     fixed_endpoint = locks.get(endpoint_field)
     fixed_provider = locks.get(provider_field)

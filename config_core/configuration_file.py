@@ -5,7 +5,9 @@
  secrets: {NAME: {provider, endpoint?, tenants, from: {env|file}}}, policy, identity?}
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
@@ -118,6 +120,24 @@ class ConfigurationFile(FrozenModel):
     policy: Policy = Policy()
     identity: IdentityRules | None = None
     """Who may call; absent, everybody may, as long as only this machine is listened to."""
+
+    def secrets_for(self, entry_name: str, tenant: str) -> list[SecretEntry]:
+        """What is registered for an endpoint, or a provider's own service, that a tenant may use.
+
+        In the order of the file.
+        """
+        index, entries = self._secrets_index
+        numbers = {*index.get((entry_name, tenant), ()), *index.get((entry_name, ANY_TENANT), ())}
+        return [entries[number] for number in sorted(numbers)]
+
+    @cached_property
+    def _secrets_index(self) -> tuple[Mapping[tuple[str, str], list[int]], list[SecretEntry]]:
+        """There may be one for each of thousands of tenants, and each request looks for its own."""
+        entries, index = list(self.secrets.values()), defaultdict[tuple[str, str], list[int]](list)
+        for number, entry in enumerate(entries):
+            for tenant in entry.tenants:
+                index[entry.endpoint or str(entry.provider), tenant].append(number)
+        return dict(index), entries
 
 
 def json_schema() -> dict[str, Any]:

@@ -4,7 +4,7 @@ The deciding layer's own key or reference comes first; else what is registered f
 place, at the tenant, in the file, in the environment. A tenant's own credential is never bypassed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import SecretStr
@@ -24,7 +24,10 @@ from config_core.secrets import SecretReader, SecretUnavailableError
 from config_core.source import Source
 from config_core.sources.environment import Environment
 
-_KINDS: tuple[ConnectionKind, ...] = ("chat", "embedding")
+_OWN_FIRST: Mapping[ConnectionKind, tuple[ConnectionKind, ...]] = {
+    "chat": ("chat", "embedding"),
+    "embedding": ("embedding", "chat"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,11 @@ class Credentials:
         self, kind: ConnectionKind, place: Place, claim: Claim
     ) -> tuple[Credential | None, CascadaError | None]:
         """The credential, or what its absence makes whoever would call the place raise."""
-        replaced = claim.source is Source.ENVIRONMENT and self._replaces_environment(place)
-        if replaced or (claim.source > Source.TENANT and self.has_tenants(kind, place)):
-            claim = Claim(claim.source)
-        if claim.key is not None:
-            return Credential(claim.key, claim.source, _owner_of_layer(claim.source)), None
-        if claim.reference is not None:
+        named = claim.key is not None or claim.reference is not None
+        if named and not self._is_passed_over(kind, place, claim):
+            if claim.key is not None:
+                return Credential(claim.key, claim.source, _owner_of_layer(claim.source)), None
+            assert claim.reference is not None
             return self._referenced(kind, place, claim, claim.reference)
         for registered in self._registered(kind, place):
             try:
@@ -74,6 +76,12 @@ class Credentials:
                 break  # one that can't be read is never passed over for another one
             return Credential(key, registered.source, registered.owner), None
         return None, _missing(kind, place)
+
+    def _is_passed_over(self, kind: ConnectionKind, place: Place, claim: Claim) -> bool:
+        """Whether something else holds than the credential that the deciding layer names."""
+        if claim.source is Source.ENVIRONMENT and self._replaces_environment(place):
+            return True
+        return claim.source > Source.TENANT and self.has_tenants(kind, place)
 
     def has_tenants(self, kind: ConnectionKind, place: Place) -> bool:
         """Whether the tenant has a credential of its own for this place."""
@@ -113,9 +121,7 @@ class Credentials:
                 yield Registered(entry.origin, Source.TENANT, self._owner_of(entry))
             yield from self._of_layer(profile.model_configuration, kind, place, Source.TENANT)
         secrets = [
-            entry
-            for entry in document.secrets.values()
-            if place.fits(entry) and entry.serves(tenant)
+            entry for entry in document.secrets_for(place.entry_name, tenant) if place.fits(entry)
         ]
         own = [entry for entry in secrets if entry.is_own(tenant)]
         shared = [entry for entry in secrets if not entry.is_own(tenant)]
@@ -142,7 +148,7 @@ class Credentials:
         self, layer: ModelConfiguration, kind: ConnectionKind, place: Place, source: Source
     ) -> Iterator[Registered]:
         """What a layer registers for the place; the operation's own before the other's."""
-        for each in sorted(_KINDS, key=lambda other: other != kind):
+        for each in _OWN_FIRST[kind]:
             if self._place_of(layer, each) != place:
                 continue
             key = getattr(layer, f"{each}_api_key")

@@ -1,11 +1,12 @@
 """The effective configuration: what really holds for one operation, and whom it calls."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+import msgspec
 
 from config_core.capabilities import embedding_model
 from config_core.connection import Connection
@@ -100,8 +101,7 @@ class EffectiveConfiguration:
             "base_urls": [target.connection.base_url for target in self.targets],
             "dropped": sorted(option.field for option in self.dropped),
         }
-        text = json.dumps(canonical, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(msgspec.json.encode(canonical, order="sorted")).hexdigest()
 
     @property
     def space(self) -> EmbeddingSpace | None:
@@ -137,6 +137,8 @@ def canonical_values(values: ModelConfiguration) -> dict[str, Any]:
 
 
 def _canonical(value: Any) -> Any:
+    if isinstance(value, str | int):
+        return value
     if isinstance(value, Fallbacks):
         return {
             "alternatives": [

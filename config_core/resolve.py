@@ -8,7 +8,7 @@ where the request set it, and dropped and reported where a lower layer did (`tar
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from config_core.breaches import (
@@ -51,10 +51,11 @@ _SAMPLING = (
     "stop",
 )
 _STREAM_LIMITS = ("first_token_timeout_seconds", "stall_timeout_seconds")
-_OWN_FIELDS: Mapping[ConnectionKind, tuple[str, ...]] = {
-    "chat": _SAMPLING + _LIMITS + _STREAM_LIMITS,
-    "embedding": _LIMITS,
+_OWN_FIELDS: Mapping[ConnectionKind, frozenset[str]] = {
+    "chat": frozenset(_SAMPLING + _LIMITS + _STREAM_LIMITS),
+    "embedding": frozenset(_LIMITS),
 }
+_UNSET = ModelConfiguration()
 _ERRORS: Mapping[Reason, type[ViolationsError]] = {
     Reason.INVALID_CONFIGURATION: InvalidConfigurationError,
     Reason.POLICY_VIOLATION: PolicyViolationError,
@@ -98,7 +99,7 @@ def resolve(
     """Resolve one operation over its layers, in any order; forwarded layers win a tie."""
     found = list(violations)
     ascending = sorted(layers, key=lambda layer: (-layer.source, layer.forwarded))
-    locks = Layer.of(Source.LOCKED, rules.locks)
+    locks = rules.locked
     found += lock_violations(kind, ascending, rules, registry)
     found += key_violations(kind, ascending, rules)
     decision = walk(kind, _locked(kind, ascending, locks), registry, found)
@@ -119,7 +120,7 @@ def resolve(
         target, dimensions = embedding_target(decision, options, registry, found, dropped)
         targets = (target,)
         if dimensions != decision.dimensions:
-            decision = replace(decision, dimensions=dimensions, dimensions_source=Source.DEFAULT)
+            decision.dimensions, decision.dimensions_source = dimensions, Source.DEFAULT
     forbidden = list(place_violations(kind, decision, targets[0].connection, rules))
     found += [each.violation for each in forbidden]
     _add_decision(kind, decision, values, sources)
@@ -127,7 +128,7 @@ def resolve(
         _add_options(target, options, values, sources)
     effective = EffectiveConfiguration(
         kind=kind,
-        values=ModelConfiguration.model_construct(**values),
+        values=_UNSET.model_copy(update=values),
         sources=sources,
         targets=targets,
         dropped=tuple(dropped),
@@ -165,22 +166,25 @@ def _locked(kind: ConnectionKind, ascending: Sequence[Layer], locks: Layer) -> l
 
 
 def _merge(
-    ascending: Sequence[Layer], locks: Layer, names: tuple[str, ...]
+    ascending: Sequence[Layer], locks: Layer, names: frozenset[str]
 ) -> tuple[dict[str, Any], dict[str, Source]]:
     values: dict[str, Any] = {}
     sources: dict[str, Source] = {}
     for layer in (*ascending, locks):
-        fields = layer.fields
-        for name in fields.keys() & names:
-            values[name] = fields[name]
-            sources[name] = layer.source
+        for name, value in layer.fields.items():
+            if name in names:
+                values[name] = value
+                sources[name] = layer.source
     return values, sources
 
 
 def _merge_options(ascending: Sequence[Layer]) -> dict[str, dict[str, tuple[Any, Source]]]:
     merged: dict[str, dict[str, tuple[Any, Source]]] = {}
     for layer in ascending:
-        for provider, options in layer.fields.get("provider_configs", {}).items():
+        configs = layer.fields.get("provider_configs")
+        if configs is None:
+            continue
+        for provider, options in configs.items():
             for option, value in options.items():
                 merged.setdefault(provider, {})[option] = (value, layer.source)
     return merged

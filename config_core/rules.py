@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from config_core.errors import Reason, Violation
+from config_core.layer import Layer
 from config_core.model_configuration import (
     CONNECTION_FIELDS,
     ConnectionKind,
@@ -20,6 +21,7 @@ from config_core.model_configuration import (
 )
 from config_core.place import Place
 from config_core.policy import Bound, Ceiling, Limits, OwnKeys, Policy
+from config_core.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,11 @@ class Rules:
         for policy in reversed(list(self.policies.values())):
             merged = _locks_over(set_fields(policy.locks), merged)
         return ModelConfiguration.model_construct(**merged)
+
+    @cached_property
+    def locked(self) -> Layer:
+        """The locks as the layer above all others."""
+        return Layer.of(Source.LOCKED, self.locks)
 
     def lock_rule(self, name: str) -> str:
         """The path of the lock on a field."""
@@ -109,7 +116,7 @@ class Rules:
                 return Broken(rule, f"must be {_listed(patterns)}, not {model!r}", "model")
         return None
 
-    @property
+    @cached_property
     def own_keys(self) -> tuple[OwnKeys, str]:
         """What requests do about keys, and the path of the rule that says so."""
         for path, policy in self.policies.items():

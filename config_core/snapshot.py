@@ -5,7 +5,7 @@ becomes the next snapshot as a whole, one that is not is reported and changes no
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,7 +46,7 @@ class Snapshot:
         pinned: PinnedSpace | None = None,
     ) -> Resolution:
         """Resolve one operation of one tenant's request; `pinned` adds a collection's space."""
-        layers: list[Layer] = [*incoming.layers, *self.operator_layers(tenant_id)]
+        layers = [*incoming.layers, *self.operator_layers(tenant_id)]
         if pinned is not None:
             layers.append(collection.layer(pinned))
         return resolve(
@@ -58,14 +58,20 @@ class Snapshot:
             incoming.violations,
         )
 
-    def operator_layers(self, tenant_id: str) -> Iterable[Layer]:
+    def operator_layers(self, tenant_id: str) -> tuple[Layer, ...]:
         """This service's own layers, highest first."""
-        profile = tenant.layer(self.document, tenant_id)
-        if profile is not None:
-            yield profile
-        yield file.layer(self.document)
-        yield self.environment.layer
-        yield DEFAULT_LAYER
+        return self._layers.get(tenant_id, self._general_layers)
+
+    @cached_property
+    def _layers(self) -> Mapping[str, tuple[Layer, ...]]:
+        return {
+            name: (tenant.layer(entry), *self._general_layers)
+            for name, entry in self.document.tenants.items()
+        }
+
+    @cached_property
+    def _general_layers(self) -> tuple[Layer, ...]:
+        return (file.layer(self.document), self.environment.layer, DEFAULT_LAYER)
 
     def registry(self, tenant_id: str, incoming: Incoming = _NOTHING_SENT) -> Registry:
         """What is registered, as this tenant may use it."""

@@ -5,8 +5,8 @@ connection. Only one that restates the inherited provider, with neither endpoint
 changes nothing.
 """
 
-from collections.abc import Iterable, MutableSequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, MutableSequence
+from dataclasses import dataclass
 
 from config_core.capabilities import default_model, embedding_model
 from config_core.errors import Violation
@@ -25,7 +25,14 @@ COLLECTIONS_FIELD = "retrieval.collections"
 """Where people find what is wrong with a collection's space."""
 
 
-@dataclass(frozen=True, slots=True)
+_DEPENDENT: Mapping[ConnectionKind, tuple[str, ...]] = {
+    "chat": ("chat_model", "fallbacks"),
+    "embedding": ("embedding_model", "embedding_dimensions"),
+}
+_FIELDS = {kind: frozenset((*CONNECTION_FIELDS[kind], *_DEPENDENT[kind])) for kind in _DEPENDENT}
+
+
+@dataclass(slots=True)
 class Decision:
     """The connection as decided so far, with what depends on it."""
 
@@ -55,13 +62,15 @@ def walk(
         model=default_model(ModelProvider.LOCAL, kind),
         model_source=Source.DEFAULT,
     )
+    fields = _FIELDS[kind]
     for layer in ascending:
-        decision = _decide(kind, decision, layer, registry, violations)
-        decision = _depend(kind, decision, layer)
+        if not fields.isdisjoint(layer.fields):
+            _decide(kind, decision, layer, registry, violations)
+            _depend(kind, decision, layer)
     if kind == "embedding" and decision.dimensions is None:
         known = embedding_model(decision.place.provider, decision.model)
         if known is not None:
-            decision = replace(decision, dimensions=known.dimensions)
+            decision.dimensions = known.dimensions
     return decision
 
 
@@ -71,39 +80,28 @@ def _decide(
     layer: Layer,
     registry: Registry,
     violations: MutableSequence[Violation],
-) -> Decision:
-    names = CONNECTION_FIELDS[kind]
-    provider, endpoint, key, reference = (layer.fields.get(name) for name in names)
+) -> None:
+    """The connection of this layer, if it names one."""
+    provider, endpoint, key, reference = map(layer.fields.get, CONNECTION_FIELDS[kind])
     if provider is None and endpoint is None:
-        return current  # a lone key or reference was refused with the layer itself
+        return  # a lone key or reference was refused with the layer itself
     if endpoint is not None:
         implied = registry.provider_of(endpoint)
         problem = _endpoint_problem(kind, layer.source, provider, endpoint, implied)
         if problem is not None:
             violations.append(problem)
-            return current
+            return
         provider = implied
     assert provider is not None
+    current.stated = layer.source
     if key is None and reference is None and _restates(layer, provider, endpoint, current.place):
-        return replace(current, stated=layer.source)
-    decided = Decision(
-        place=Place.of(provider, endpoint),
-        claim=Claim(layer.source, key, reference),
-        stated=layer.source,
-        model=current.model,
-        model_source=current.model_source,
-        dimensions=current.dimensions,
-        dimensions_source=current.dimensions_source,
-    )
+        return
     if provider is not current.place.provider:
-        return replace(
-            decided,
-            model=default_model(provider, kind),
-            model_source=Source.DEFAULT,
-            dimensions=None,
-            dimensions_source=Source.DEFAULT,
-        )
-    return decided
+        current.model, current.model_source = default_model(provider, kind), Source.DEFAULT
+        current.dimensions, current.dimensions_source = None, Source.DEFAULT
+    current.place = Place.of(provider, endpoint)
+    current.claim = Claim(layer.source, key, reference)
+    current.fallbacks, current.fallbacks_source = None, Source.DEFAULT
 
 
 def _endpoint_problem(
@@ -138,24 +136,18 @@ def _restates(layer: Layer, provider: ModelProvider, endpoint: str | None, place
     return provider is place.provider
 
 
-def _depend(kind: ConnectionKind, current: Decision, layer: Layer) -> Decision:
+def _depend(kind: ConnectionKind, current: Decision, layer: Layer) -> None:
     """Model, dimensions and fallbacks of this layer, upon the connection as it is now."""
     model = layer.fields.get(f"{kind}_model")
     if model is not None:
-        reset = model != current.model
-        current = replace(
-            current,
-            model=model,
-            model_source=layer.source,
-            dimensions=None if reset else current.dimensions,
-            dimensions_source=Source.DEFAULT if reset else current.dimensions_source,
-        )
+        if model != current.model:
+            current.dimensions, current.dimensions_source = None, Source.DEFAULT
+        current.model, current.model_source = model, layer.source
     if kind == "embedding":
         dimensions = layer.fields.get("embedding_dimensions")
         if dimensions is not None:
-            current = replace(current, dimensions=dimensions, dimensions_source=layer.source)
+            current.dimensions, current.dimensions_source = dimensions, layer.source
     else:
         fallbacks = layer.fields.get("fallbacks")
         if fallbacks is not None:
-            current = replace(current, fallbacks=fallbacks, fallbacks_source=layer.source)
-    return current
+            current.fallbacks, current.fallbacks_source = fallbacks, layer.source
