@@ -58,6 +58,7 @@ class Credentials:
         self._environment = environment
         self._secrets = secrets
         self._tenant = tenant
+        self._known: dict[tuple[ConnectionKind, Place], tuple[Registered, ...]] = {}
 
     def find(
         self, kind: ConnectionKind, place: Place, claim: Claim
@@ -85,8 +86,8 @@ class Credentials:
 
     def has_tenants(self, kind: ConnectionKind, place: Place) -> bool:
         """Whether the tenant has a credential of its own for this place."""
-        first = next(self._registered(kind, place), None)
-        return first is not None and first.is_tenants
+        registered = self._registered(kind, place)
+        return bool(registered) and registered[0].is_tenants
 
     def _read(self, origin: SecretStr | SecretOrigin) -> SecretStr:
         return origin if isinstance(origin, SecretStr) else self._secrets.read(origin)
@@ -106,11 +107,18 @@ class Credentials:
     def _owner_of(self, entry: SecretEntry) -> Owner:
         return Owner.TENANT if entry.is_own(self._tenant) else Owner.OPERATOR
 
-    def _registered(self, kind: ConnectionKind, place: Place) -> Iterator[Registered]:
-        """Every credential registered for exactly this place: tenant's, file's, environment's."""
+    def _registered(self, kind: ConnectionKind, place: Place) -> tuple[Registered, ...]:
+        """Every credential registered for exactly this place."""
+        if place.endpoint and place.endpoint not in self._document.endpoints:
+            return ()  # only the sender has registered it, whatever else bears its name here
+        known = self._known.get((kind, place))
+        if known is None:
+            known = self._known[kind, place] = tuple(self._all(kind, place))
+        return known
+
+    def _all(self, kind: ConnectionKind, place: Place) -> Iterator[Registered]:
+        """The tenant's, the file's, the environment's."""
         document, tenant = self._document, self._tenant
-        if place.endpoint and place.endpoint not in document.endpoints:
-            return  # only the sender has registered it, whatever else bears its name here
         profile = document.tenants.get(tenant)
         if profile is not None:
             given = profile.credentials.get(place.entry_name)

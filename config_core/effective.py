@@ -15,7 +15,7 @@ from config_core.model_configuration import (
     ConnectionKind,
     Fallbacks,
     ModelConfiguration,
-    set_fields,
+    ModelProvider,
 )
 from config_core.place import Claim
 from config_core.source import Source
@@ -131,14 +131,19 @@ class EffectiveConfiguration:
             raise EmbeddingSpaceMismatchError(collection, space, asked)
 
 
+_PLAIN = (str, int, bool, ModelProvider)
+
+
 def canonical_values(values: ModelConfiguration) -> dict[str, Any]:
     """The values as plain JSON, numbers in one form, without secrets."""
-    return {name: _canonical(value) for name, value in set_fields(values).items()}
+    return {
+        name: value if type(value) in _PLAIN else _canonical(value)
+        for name, value in values.__dict__.items()
+        if value is not None
+    }
 
 
 def _canonical(value: Any) -> Any:
-    if isinstance(value, str | int):
-        return value
     if isinstance(value, Fallbacks):
         return {
             "alternatives": [

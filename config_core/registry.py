@@ -25,7 +25,6 @@ from config_core.errors import (
 from config_core.layer import field_path
 from config_core.model_configuration import ConnectionKind, ModelProvider
 from config_core.place import Claim, Place
-from config_core.secrets import SecretReader
 from config_core.source import Source
 from config_core.sources.environment import Environment, EnvironmentConnection
 from config_core.sources.request import ForwardedConnection
@@ -46,13 +45,12 @@ class Registry:
         self,
         document: ConfigurationFile,
         environment: Environment,
-        secrets: SecretReader,
-        tenant: str,
+        credentials: Credentials,
         forwarded: Iterable[ForwardedConnection] = (),
     ) -> None:
         self._document = document
         self._environment = environment
-        self._credentials = Credentials(document, environment, secrets, tenant)
+        self._credentials = credentials
         self._forwarded = {
             (sent.kind, Place.of(sent.provider, sent.endpoint), sent.secret_ref): sent
             for sent in forwarded

@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 
 from config_core import file_reader
-from config_core.configuration_file import ConfigurationFile
+from config_core.configuration_file import ANY_TENANT, ConfigurationFile
+from config_core.credentials import Credentials
 from config_core.errors import ConfigurationFileError
 from config_core.layer import Layer
 from config_core.model_configuration import ConnectionKind
@@ -75,13 +76,24 @@ class Snapshot:
 
     def registry(self, tenant_id: str, incoming: Incoming = _NOTHING_SENT) -> Registry:
         """What is registered, as this tenant may use it."""
-        return Registry(
-            self.document, self.environment, self.secrets, tenant_id, incoming.connections
-        )
+        credentials = self._credentials.get(tenant_id, self._general_credentials)
+        return Registry(self.document, self.environment, credentials, incoming.connections)
 
     def rules(self, tenant_id: str) -> Rules:
         """The rules for this tenant: its own policy and the one for everyone."""
         return self._rules.get(tenant_id, self._general_rules)
+
+    @cached_property
+    def _credentials(self) -> Mapping[str, Credentials]:
+        named = {name for entry in self.document.secrets.values() for name in entry.tenants}
+        return {name: self._credentials_of(name) for name in named | self.document.tenants.keys()}
+
+    @cached_property
+    def _general_credentials(self) -> Credentials:
+        return self._credentials_of(ANY_TENANT)
+
+    def _credentials_of(self, tenant_id: str) -> Credentials:
+        return Credentials(self.document, self.environment, self.secrets, tenant_id)
 
     @cached_property
     def _rules(self) -> Mapping[str, Rules]:

@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import re
+from functools import lru_cache
 from urllib.parse import unquote
 
 import grpc
@@ -106,6 +107,7 @@ def _host(address: str) -> str | None:
     return (match["v6"] or match["name"]) if match else None
 
 
+@lru_cache(maxsize=1024)
 def _is_loopback(host: str) -> bool:
     try:
         address = ipaddress.ip_address(host)

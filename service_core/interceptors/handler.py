@@ -22,6 +22,7 @@ from service_core.identity.caller import Caller
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 _Context = grpc.aio.ServicerContext[Any, Any]
+Parse = Callable[[bytes], Any]
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ class Call:
     caller: Caller | None = None
     """Who calls, once that is known; None where identity is off."""
 
-    _incoming: AsyncIterator[Any] | None = field(default=None, repr=False)
+    _parse: Parse = field(default=bytes, repr=False)
 
     @property
     def is_infrastructure(self) -> bool:
@@ -52,8 +53,8 @@ class Call:
 
     async def receive(self) -> Any:
         """The request, or the first message of a stream; None for a stream without any."""
-        if self.request is None and self._incoming is not None:
-            self.request = await anext(self._incoming, None)
+        if self.request is None:
+            self.request = await self._next()
             if self.request is None and self.requests is None:
                 raise _invalid("is missing")
         return self.request
@@ -62,11 +63,20 @@ class Call:
         """All messages of a stream, the one that was read before included."""
         if self.request is not None:
             yield self.request
-        if self._incoming is not None:
-            async for message in self._incoming:
-                if self.request is None:
-                    self.request = message
-                yield message
+        while (message := await self._next()) is not None:
+            if self.request is None:
+                self.request = message
+            yield message
+
+    async def _next(self) -> Any:
+        """What the caller sends next; None at its end."""
+        data = await self.context.read()
+        if data is grpc.aio.EOF:
+            return None
+        try:
+            return self._parse(data)
+        except DecodeError:
+            raise _invalid("is not a message of this call") from None
 
 
 class HandlerInterceptor(abc.ABC):
@@ -143,20 +153,7 @@ class Entrance(grpc.aio.ServerInterceptor):
 
 def _call(method: str, handler: _Handler, raw: AsyncIterator[bytes], context: _Context) -> Call:
     requests = raw if handler.request_streaming else None
-    incoming = _parsed(raw, handler.request_deserializer)
-    return Call(method, context, requests=requests, _incoming=incoming)
-
-
-async def _parsed(
-    raw: AsyncIterator[bytes], parse: Callable[[bytes], Any] | None
-) -> AsyncIterator[Any]:
-    """What the caller sends, parsed when it is asked for."""
-    async for data in raw:
-        try:
-            message = parse(data) if parse is not None else data
-        except DecodeError:
-            raise _invalid("is not a message of this call") from None
-        yield message
+    return Call(method, context, requests=requests, _parse=handler.request_deserializer or bytes)
 
 
 def _invalid(why: str) -> InvalidArgumentError:

@@ -38,6 +38,9 @@ SDK_MODULES: Mapping[ModelProvider, str] = {
 }
 """Where each protocol's SDK is wrapped; imported when the first client is made."""
 
+_LOOK_SECONDS = 1.0
+"""How often idle clients are looked for at most."""
+
 # They write prompts, headers and URLs at DEBUG and INFO.
 _TALKATIVE = ("openai", "groq", "mistralai", "httpx", "httpx2", "httpcore", "httpcore2")
 
@@ -141,6 +144,7 @@ class ClientPool:
         self._retired: set[int] = set()
         self._leases = self._made = self._served = 0
         self._closed = False
+        self._looked_at = clock()
         for name in _TALKATIVE:
             logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -195,7 +199,12 @@ class ClientPool:
         return self._makers.setdefault(protocol, make)
 
     async def _evict(self) -> None:
-        long_ago = self._clock() - self._idle_seconds
+        now = self._clock()
+        late = now - self._looked_at >= min(self._idle_seconds, _LOOK_SECONDS)
+        if not late and len(self._entries) <= self._max_clients:
+            return
+        self._looked_at = now
+        long_ago = now - self._idle_seconds
         idle = [
             place
             for place, entry in self._entries.items()

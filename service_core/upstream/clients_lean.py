@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from config_core.model_configuration import ModelProvider
 from service_core.upstream.clients import HttpResponse, Operation
@@ -73,7 +74,8 @@ class LeanClient:
     def __init__(self, protocol: ModelProvider, guard: DialGuard, proxy: str | None) -> None:
         root = guard.base_url.rstrip("/") + _ROOTS[protocol]
         self._guard = guard
-        self._urls = {operation: root + path for operation, path in _PATHS.items()}
+        self._is_checked = False
+        self._urls = {operation: URL(root + path) for operation, path in _PATHS.items()}
         self._names = _WIRE_NAMES.get(protocol, {})
         self._proxy = proxy
         self._session = aiohttp.ClientSession(
@@ -97,7 +99,9 @@ class LeanClient:
         self, operation: Operation, body: Mapping[str, Any], *, key: str, stream: bool
     ) -> _Call:
         """Ask once; see SharedClient."""
-        self._guard.check_url()  # a host that is an address is not resolved
+        if not self._is_checked:  # a host that is an address is not resolved
+            self._guard.check_url()
+            self._is_checked = True
         sent = {self._names.get(name, name): value for name, value in body.items()}
         if operation is Operation.CHAT:
             sent["stream"] = stream

@@ -70,6 +70,8 @@ def _is_of(key: str, beginning: str, end: str) -> bool:
 
 def _without_runs(text: str, key: str) -> str:
     """The text without any run of characters that is in the key as well."""
+    if not any(text[start : start + _RUN] in key for start in range(len(text) - _RUN + 1)):
+        return text
     runs = {key[start : start + _RUN] for start in range(len(key) - _RUN + 1)}
     pieces = []
     done = start = 0

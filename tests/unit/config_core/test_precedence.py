@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config_core.configuration_file import ConfigurationFile
+from config_core.credentials import Credentials
 from config_core.effective import EffectiveConfiguration
 from config_core.layer import Layer
 from config_core.model_configuration import (
@@ -79,9 +80,9 @@ LAYERS = [source for source in Source if source is not Source.LOCKED]
 
 
 def _resolved(kind: ConnectionKind, layers: list[Layer], policy: Policy) -> EffectiveConfiguration:
-    registry = Registry(
-        ConfigurationFile(), Environment(ModelConfiguration(), {}), LocalSecrets({}), "t"
-    )
+    document, environment = ConfigurationFile(), Environment(ModelConfiguration(), {})
+    credentials = Credentials(document, environment, LocalSecrets({}), "t")
+    registry = Registry(document, environment, credentials)
     return resolve(kind, [DEFAULT_LAYER, *layers], registry, Rules.of(policy), "v").effective
 
 
