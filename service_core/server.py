@@ -1,6 +1,6 @@
 """A gRPC server with what each of ours has: health, reflection, limits, interceptors, a drain."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
-AddServicer = Callable[[Any, grpc.aio.Server], None]
+AddServicer = Callable[[Any, Any], None]
 """A generated `add_<Service>Servicer_to_server`."""
 
 _add_reflection: AddServicer = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
@@ -58,6 +58,21 @@ class SocketBindError(BindError):
         self.args = (text,)
 
 
+class _Guarded:
+    """What generated code takes for a server: what it adds is called through the entrance."""
+
+    def __init__(self, server: grpc.aio.Server, entrance: Entrance) -> None:
+        self._server = server
+        self._entrance = entrance
+
+    def add_generic_rpc_handlers(self, services: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Adds services."""
+        self._server.add_generic_rpc_handlers([self._entrance.around(each) for each in services])
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Nothing: gRPC's asyncio servers find their methods by the above."""
+
+
 class GrpcServer:
     """One server on one port; add the services, start it, say when it is ready, stop it."""
 
@@ -83,7 +98,8 @@ class GrpcServer:
         self._port = port
         self._tls = tls
         self._socket = socket
-        self._server = grpc.aio.server(interceptors=[Entrance(interceptors)], options=_OPTIONS)
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._guarded = _Guarded(self._server, Entrance(interceptors))
         self._services: list[str] = []
         self._health = Health(())
         self._reflection = Reflection(())
@@ -116,7 +132,7 @@ class GrpcServer:
             add_servicer: The generated `add_QueryServiceServicer_to_server`.
             servicer: The servicer.
         """
-        add_servicer(servicer, self._server)
+        add_servicer(servicer, self._guarded)
         self._services.append(service)
 
     async def start(self) -> None:
@@ -126,11 +142,11 @@ class GrpcServer:
             BindError: The port can't be listened on.
         """
         self._health = Health(self._services)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._guarded)
         self._reflection = Reflection(
             [*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME]
         )
-        _add_reflection(self._reflection, self._server)
+        _add_reflection(self._reflection, self._guarded)
         self._port = self._bind()
         await self._server.start()
 

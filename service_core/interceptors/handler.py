@@ -7,7 +7,7 @@ the call in.
 
 import abc
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -19,9 +19,9 @@ from config_core.errors import InvalidArgumentError, Reason, Violation
 from service_core.identity.caller import Caller
 
 # Generic in its stubs only.
-_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-_Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
-_Context = grpc.aio.ServicerContext[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+Context = grpc.aio.ServicerContext[Any, Any]
 Parse = Callable[[bytes], Any]
 
 
@@ -31,7 +31,7 @@ class Call:
 
     method: str
     """Such as `/cascada.query.v1.QueryService/Query`."""
-    context: _Context
+    context: Context
     request: Any = field(default=None, repr=False)
     """The request, or the first message of a stream; None until it has been read."""
 
@@ -91,58 +91,38 @@ class HandlerInterceptor(abc.ABC):
         """
 
 
-class Entrance(grpc.aio.ServerInterceptor):
-    """The one interceptor that gRPC knows: calls handlers inside the layers."""
+class Entrance:
+    """Calls handlers inside the layers, whoever the request comes from."""
 
     def __init__(self, layers: Sequence[HandlerInterceptor]) -> None:
         """`layers` from the outside to the inside."""
         self._layers = layers
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Found]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> _Found:
-        """Replaces the handler that was found by one that runs inside the layers."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
-        serializer = handler.response_serializer
-        if handler.response_streaming:
-            many = self._many(handler_call_details.method, handler)
-            return grpc.stream_stream_rpc_method_handler(many, response_serializer=serializer)
-        one = self._one(handler_call_details.method, handler)
-        return grpc.stream_unary_rpc_method_handler(one, response_serializer=serializer)
+    def around(self, services: grpc.GenericRpcHandler) -> grpc.GenericRpcHandler:
+        """The same services as gRPC calls them: each of their handlers inside the layers."""
+        return _Guarded(self, services)
 
-    def _one(self, method: str, handler: _Handler) -> Any:
+    async def one(self, call: Call, handler: Handler) -> Any:
+        """Calls a handler that answers once; gives the answer."""
         inner: Any = handler.unary_unary or handler.stream_unary
+        async with AsyncExitStack() as stack:
+            result = inner(await self._enter(stack, call), call.context)
+            call.response = await result if inspect.isawaitable(result) else result
+            return call.response
 
-        async def run(raw: AsyncIterator[bytes], context: _Context) -> Any:
-            call = _call(method, handler, raw, context)
-            async with AsyncExitStack() as stack:
-                result = inner(await self._enter(stack, call), context)
-                call.response = await result if inspect.isawaitable(result) else result
-                return call.response
-
-        return run
-
-    def _many(self, method: str, handler: _Handler) -> Any:
+    async def many(self, call: Call, handler: Handler) -> None:
+        """Calls a handler that answers with a stream, which goes to the context."""
         inner: Any = handler.unary_stream or handler.stream_stream
-
-        async def run(raw: AsyncIterator[bytes], context: _Context) -> None:
-            call = _call(method, handler, raw, context)
-            async with AsyncExitStack() as stack:
-                result = inner(await self._enter(stack, call), context)
-                if inspect.isawaitable(result):
-                    await result
-                    return
-                # Closed here, so that a cancelled stream cleans up at once and not when collected.
-                async with aclosing(result):
-                    async for message in result:
-                        call.response = message
-                        await context.write(message)
-
-        return run
+        async with AsyncExitStack() as stack:
+            result = inner(await self._enter(stack, call), call.context)
+            if inspect.isawaitable(result):
+                await result
+                return
+            # Closed here, so that a cancelled stream cleans up at once and not when collected.
+            async with aclosing(result):
+                async for message in result:
+                    call.response = message
+                    await call.context.write(message)
 
     async def _enter(self, stack: AsyncExitStack, call: Call) -> Any:
         """Enter the layers; gives what the handler takes."""
@@ -151,9 +131,45 @@ class Entrance(grpc.aio.ServerInterceptor):
         return call.messages() if call.requests is not None else await call.receive()
 
 
-def _call(method: str, handler: _Handler, raw: AsyncIterator[bytes], context: _Context) -> Call:
-    requests = raw if handler.request_streaming else None
-    return Call(method, context, requests=requests, _parse=handler.request_deserializer or bytes)
+class _Guarded(grpc.GenericRpcHandler):
+    """Services as gRPC sees them: every call streams in, unparsed."""
+
+    def __init__(self, entrance: Entrance, services: grpc.GenericRpcHandler) -> None:
+        self._entrance = entrance
+        self._services = services
+        self._known: dict[str, Handler] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Found:
+        """The handler of a method; None where these services have no such method."""
+        method = handler_call_details.method
+        known = self._known.get(method)
+        if known is None:
+            found = self._services.service(handler_call_details)
+            if found is None:
+                return None
+            known = self._known[method] = self._handler(method, found)
+        return known
+
+    def _handler(self, method: str, handler: Handler) -> Handler:
+        parse, serializer = handler.request_deserializer or bytes, handler.response_serializer
+        entrance = self._entrance
+
+        def call(raw: AsyncIterator[bytes], context: Context) -> Call:
+            return Call(
+                method, context, requests=raw if handler.request_streaming else None, _parse=parse
+            )
+
+        if handler.response_streaming:
+
+            async def many(raw: AsyncIterator[bytes], context: Context) -> None:
+                await entrance.many(call(raw, context), handler)
+
+            return grpc.stream_stream_rpc_method_handler(many, response_serializer=serializer)
+
+        async def one(raw: AsyncIterator[bytes], context: Context) -> Any:
+            return await entrance.one(call(raw, context), handler)
+
+        return grpc.stream_unary_rpc_method_handler(one, response_serializer=serializer)
 
 
 def _invalid(why: str) -> InvalidArgumentError:

@@ -96,16 +96,16 @@ async def ask_stream(clients: ClientPool, question: Question) -> AsyncGenerator[
             await _check_stream(question, response)
             pieces = cast("AsyncGenerator[bytes, None]", response.aiter_bytes())
             async with aclosing(pieces):
-                decoder = SseDecoder()
+                decoder, chunks = SseDecoder(), _Chunks(question, response)
                 async for piece in pieces:
                     for event in decoder.feed(piece):
                         if event.data.strip() == _DONE:
                             await _drain(pieces)
                             return
-                        yield JsonAnswer(_chunk(question, response, event), request_id)
+                        yield JsonAnswer(chunks.read(event), request_id)
                 for event in decoder.end():
                     if event.data.strip() != _DONE:
-                        yield JsonAnswer(_chunk(question, response, event), request_id)
+                        yield JsonAnswer(chunks.read(event), request_id)
                 return
     except UpstreamError as error:
         failure = error
@@ -166,15 +166,27 @@ async def _body(question: Question, response: HttpResponse) -> bytes:
     return bytes(body)
 
 
-def _chunk(question: Question, response: HttpResponse, event: ServerSentEvent) -> dict[str, Any]:
-    connection = question.connection
-    data = _decoded(event.data)
-    if event.name == "error" or (data and (data.get("error") or data.get("object") == "error")):
-        raise from_error_object(connection, question.model, response.headers, data)
-    if data is None:
-        request_id = request_id_of(connection, response.headers)
-        raise broken(connection, "sent a malformed chunk", request_id)
-    return _with_usable_model(connection, data)
+class _Chunks:
+    """Reads the events of one stream."""
+
+    def __init__(self, question: Question, response: HttpResponse) -> None:
+        self._question = question
+        self._response = response
+        self._model: object = question.model
+        """The name that is known to be usable: a provider says the same one each time."""
+
+    def read(self, event: ServerSentEvent) -> dict[str, Any]:
+        """The JSON of an event; raises UpstreamError."""
+        connection, headers = self._question.connection, self._response.headers
+        data = _decoded(event.data)
+        if event.name == "error" or (data and (data.get("error") or data.get("object") == "error")):
+            raise from_error_object(connection, self._question.model, headers, data)
+        if data is None:
+            request_id = request_id_of(connection, headers)
+            raise broken(connection, "sent a malformed chunk", request_id)
+        if data.get("model") != self._model:
+            self._model = _with_usable_model(connection, data).get("model")
+        return data
 
 
 def _with_usable_model(connection: Connection, data: dict[str, Any]) -> dict[str, Any]:
