@@ -1,6 +1,7 @@
 """A gRPC server with what each of ours has: health, reflection, limits, interceptors, a drain."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from service_core.channel import MAX_MESSAGE_BYTES
 from service_core.health import Health
-from service_core.interceptors.handler import Entrance, HandlerInterceptor
+from service_core.inside import InsideChannel
+from service_core.interceptors.handler import Entrance, Handler, HandlerInterceptor
 from service_core.reflection import Reflection
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
@@ -58,16 +60,34 @@ class SocketBindError(BindError):
         self.args = (text,)
 
 
+@dataclass(frozen=True, slots=True)
+class _Details(grpc.HandlerCallDetails):
+    """What a handler is found by."""
+
+    method: str
+    invocation_metadata: Any = ()
+
+
 class _Guarded:
     """What generated code takes for a server: what it adds is called through the entrance."""
 
     def __init__(self, server: grpc.aio.Server, entrance: Entrance) -> None:
         self._server = server
         self._entrance = entrance
+        self._services: list[grpc.GenericRpcHandler] = []
+
+    def find(self, method: str) -> Handler:
+        """The handler of a method, as it was added; KeyError."""
+        for each in self._services:
+            if (handler := each.service(_Details(method))) is not None:
+                return handler
+        raise KeyError(method)
 
     def add_generic_rpc_handlers(self, services: Iterable[grpc.GenericRpcHandler]) -> None:
         """Adds services."""
-        self._server.add_generic_rpc_handlers([self._entrance.around(each) for each in services])
+        for each in services:
+            self._services.append(each)
+            self._server.add_generic_rpc_handlers([self._entrance.around(each)])
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Nothing: gRPC's asyncio servers find their methods by the above."""
@@ -99,7 +119,8 @@ class GrpcServer:
         self._tls = tls
         self._socket = socket
         self._server = grpc.aio.server(options=_OPTIONS)
-        self._guarded = _Guarded(self._server, Entrance(interceptors))
+        self._entrance = Entrance(interceptors)
+        self._guarded = _Guarded(self._server, self._entrance)
         self._services: list[str] = []
         self._health = Health(())
         self._reflection = Reflection(())
@@ -134,6 +155,10 @@ class GrpcServer:
         """
         add_servicer(servicer, self._guarded)
         self._services.append(service)
+
+    def channel(self, token: str) -> grpc.aio.Channel:
+        """A channel for other services of this process, who are known by the token."""
+        return InsideChannel(self._entrance, self._guarded.find, self._services[0], token)
 
     async def start(self) -> None:
         """Binds and answers; health says NOT_SERVING until `set_serving`.
