@@ -12,6 +12,8 @@ from config_core.sources.environment import Environment
 
 REMEMBERED_SECONDS = 7200.0
 """How long a secret that was replaced is still kept out of the logs: the longest request, twice."""
+SAME_SECONDS = 60.0
+"""How long nothing is looked at anew where nothing can change: none in a file, none replaced."""
 
 
 class KnownSecrets:
@@ -27,9 +29,14 @@ class KnownSecrets:
         self._fixed: list[str] = []
         self._origins: list[SecretOrigin] = []
         self._seen: dict[str, float] = {}
+        self._same_until = 0.0
+        self._known: list[str] = []
 
     def of(self, snapshot: Snapshot) -> list[str]:
         """The values in force, and those that were until recently."""
+        now = self._clock()
+        if snapshot is self._snapshot and now < self._same_until:
+            return self._known
         if snapshot is not self._snapshot:
             found = [*_walk(snapshot.document), *_of_environment(snapshot.environment)]
             self._fixed = [
@@ -37,12 +44,15 @@ class KnownSecrets:
             ]
             self._origins = [origin for origin in found if isinstance(origin, SecretOrigin)]
             self._snapshot = snapshot
-        now = self._clock()
         in_force = (*self._fixed, *_read(self._origins, snapshot.secrets))
         self._seen.update(dict.fromkeys(in_force, now))
         for value in [value for value, at in self._seen.items() if now - at > REMEMBERED_SECONDS]:
             del self._seen[value]
-        return [*self._others, *self._seen]
+        self._known = [*self._others, *self._seen]
+        can_change = any(origin.file is not None for origin in self._origins)
+        replaced = len(self._seen) > len(set(in_force))
+        self._same_until = now if can_change or replaced else now + SAME_SECONDS
+        return self._known
 
 
 def _of_environment(environment: Environment) -> Iterator[SecretStr | SecretOrigin]:

@@ -7,11 +7,21 @@ import grpc
 
 from service_core.channel import is_local_peer
 from service_core.identity.caller import Caller
+from service_core.record import current_record
+from service_core.telemetry.w3c import Metadata
 
 _KEY = "cascada-hop"
 
 MARK = ((_KEY, "1"),)
 """Metadata of a call that one of our services makes for a request that it has let in."""
+
+
+def hop_metadata() -> Metadata:
+    """What goes with such a call: the mark, and the request's place in its trace."""
+    record = current_record()
+    if record is None or record.trace is None:
+        return MARK
+    return (*MARK, *record.trace.outgoing)
 
 
 def is_hop(context: grpc.aio.ServicerContext[Any, Any], caller: Caller | None) -> bool:

@@ -2,13 +2,11 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
-from typing import Any, TextIO
+from typing import TextIO
 
 import structlog
-from google.protobuf.message import Message
 
-from service_core.redaction import redact, scrub
+from service_core.log_lines import Scrubber, Secrets, Sink, add_ids, to_json
 
 # Below WARNING these log prompts and keys.
 _HELD_LOGGERS = (
@@ -23,7 +21,8 @@ _HELD_LOGGERS = (
     "openai",
 )
 
-Secrets = Callable[[], Iterable[str]]
+# A collector that is away is told of by ourselves, rarely; this one tells of every batch.
+_SILENCED_LOGGERS = ("opentelemetry",)
 
 
 def configure_logs(
@@ -50,26 +49,24 @@ def configure_logs(
         raise ValueError(f"There is no log level {level!r}: take DEBUG, INFO, WARNING or ERROR.")
     out = sys.stderr if stream is None else stream
     as_json = not out.isatty() if json is None else json
-    shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+    render = to_json if as_json else structlog.dev.ConsoleRenderer(colors=out.isatty())
+    said: list[structlog.typing.Processor] = [
+        add_ids,
+        # As text and without local variables, so that it can be scrubbed like any other value.
+        structlog.processors.format_exc_info,
+    ]
+    named: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        # As text and without local variables, so that it can be scrubbed like any other value.
-        structlog.processors.format_exc_info,
-        _Scrubber(secrets),
     ]
+    scrubber = Scrubber(secrets)
     handler = logging.StreamHandler(out)
     handler.addFilter(_holds_back)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(ensure_ascii=False)
-                if as_json
-                else structlog.dev.ConsoleRenderer(colors=out.isatty()),
-            ],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *said, *named, scrubber],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
         )
     )
     root = logging.getLogger()
@@ -77,12 +74,17 @@ def configure_logs(
     root.setLevel(number)
     for name in _HELD_LOGGERS:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
+    for name in _SILENCED_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
             structlog.stdlib.PositionalArgumentsFormatter(),
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+            *said,
+            # Before what is added by ourselves, which needs no looking through.
+            scrubber,
+            *named,
+            Sink(handler, render),
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -93,34 +95,3 @@ def configure_logs(
 def _holds_back(record: logging.LogRecord) -> bool:
     """Whether to write a record. SDKs set their own loggers' levels from variables of their own."""
     return record.levelno >= logging.WARNING or record.name.split(".")[0] not in _HELD_LOGGERS
-
-
-class _Scrubber:
-    """Removes secrets from everything in an event."""
-
-    def __init__(self, secrets: Secrets) -> None:
-        self._secrets = secrets
-
-    def __call__(
-        self, _logger: object, _method: str, event: MutableMapping[str, Any]
-    ) -> MutableMapping[str, Any]:
-        known = tuple(self._secrets())
-        # Names with an underscore are structlog's own, for the formatter.
-        return {
-            key: value if key.startswith("_") else _clean(value, known)
-            for key, value in event.items()
-        }
-
-
-def _clean(value: Any, secrets: tuple[str, ...]) -> Any:
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, str):
-        return scrub(value, secrets)
-    if isinstance(value, Message):
-        return _clean(redact(value), secrets)
-    if isinstance(value, Mapping):
-        return {scrub(str(key), secrets): _clean(item, secrets) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_clean(item, secrets) for item in value]
-    return scrub(str(value), secrets)

@@ -1,11 +1,9 @@
 """Who a request is for, and whether its sender's word on provenance and keys is taken."""
 
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import structlog
 from cascada.common.v1 import request_context_pb2
 from cascada.config.v1 import model_configuration_pb2, provenance_pb2
 
@@ -13,6 +11,7 @@ from config_core.errors import InvalidArgumentError, PermissionDeniedError, Reas
 from config_core.sources.tenant import DEFAULT_TENANT
 from service_core.channel import is_local_peer
 from service_core.identity.caller import Caller, current
+from service_core.record import note_context
 
 MAX_TENANT_LENGTH = 128
 MAX_ID_LENGTH = 256
@@ -61,14 +60,13 @@ def read_context(
             violations.append(
                 invalid(f"context.{name}", f"must be at most {limit} printable characters")
             )
-    context = RequestContext(
-        tenant_id=message.tenant_id or (caller and caller.tenant) or DEFAULT_TENANT,
+    tenant = message.tenant_id or (caller and caller.tenant) or DEFAULT_TENANT
+    return RequestContext(
+        tenant_id=tenant,
         session_id=message.session_id,
         task_id=message.task_id,
-        trace_id=message.trace_id or uuid.uuid4().hex,
+        trace_id=note_context(tenant, message.trace_id),
     )
-    structlog.contextvars.bind_contextvars(tenant=context.tenant_id, trace_id=context.trace_id)
-    return context
 
 
 def context_of(request: Any) -> request_context_pb2.RequestContext | None:

@@ -7,6 +7,7 @@ from typing import Self
 from config_core.effective import Target
 from service_core.attempts import Attempt
 from service_core.circuit import Passage
+from service_core.observer import Answer, Watch
 from service_core.upstream.errors import UpstreamError
 
 
@@ -19,8 +20,10 @@ class Trial:
         target: Target,
         passage: Passage,
         wait: float,
+        watch: Watch,
     ) -> None:
         self.target = target
+        self.watch = watch
         self.error: UpstreamError | None = None
         self._record = record
         self._passage = passage
@@ -28,24 +31,29 @@ class Trial:
         self._began = time.monotonic()
         self._open = True
 
-    def succeeded(self, request_id: str) -> None:
+    def succeeded(self, answer: Answer) -> None:
         """The answer is whole."""
         self._open = False
         self._passage.leave(None)
-        self._record(
-            Attempt.succeeded(
-                self.target, wait=self._wait, duration=self._duration(), request_id=request_id
-            )
+        attempt = Attempt.succeeded(
+            self.target, wait=self._wait, duration=self._duration(), request_id=answer.request_id
         )
+        self._record(attempt)
+        self.watch.ended(attempt, answer)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if not self._open or not isinstance(error, UpstreamError):
+        if not self._open:
+            return False
+        if not isinstance(error, UpstreamError):
+            self.watch.ended(None)
             return False
         self.error = error
-        self._record(Attempt.failed(self.target, error, wait=self._wait, duration=self._duration()))
+        attempt = Attempt.failed(self.target, error, wait=self._wait, duration=self._duration())
+        self._record(attempt)
+        self.watch.ended(attempt)
         return True
 
     def _duration(self) -> float:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-import structlog
 from cascada.config.v1 import configuration_trace_pb2
 from pydantic import SecretStr
 
@@ -14,6 +13,7 @@ from config_core.effective import EffectiveConfiguration, Target
 from config_core.fingerprint import fingerprint
 from service_core.attempts import Attempt, Outcome
 from service_core.identity.caller import Caller
+from service_core.log_lines import ids_of_record
 from service_core.record import Record
 from service_core.redaction import redact
 from service_core.request_context import context_of, tenant_of
@@ -71,12 +71,13 @@ class Entry:
     def _who(self) -> dict[str, str]:
         caller, context = self.caller, context_of(self.request)
         tenant = tenant_of(self.request, caller) or (caller.tenant if caller else "") or ""
-        given = structlog.contextvars.get_contextvars().get("trace_id", "")
+        ids = ids_of_record(self.record)
+        ids.setdefault("trace_id", context.trace_id[:_LONGEST] if context else "")
         return {
             "caller": caller.name if caller is not None else "",
             "peer": unquote(self.peer),
+            **ids,
             "tenant": tenant[:_LONGEST],
-            "trace_id": str(given or (context.trace_id if context else ""))[:_LONGEST],
         }
 
     def _content(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from embedding.app import build
 from embedding.providers.local import LocalEmbeddingProvider
-from service_core.process import run
+from service_core.entry import run
 
 
 async def _load_when_told(_provider: LocalEmbeddingProvider) -> None:

@@ -3,8 +3,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from config_core.configuration_file import SecretOrigin
 from config_core.file_reader import parse
-from config_core.known_secrets import REMEMBERED_SECONDS, KnownSecrets
+from config_core.known_secrets import REMEMBERED_SECONDS, SAME_SECONDS, KnownSecrets
 from config_core.secrets import LocalSecrets
 from config_core.snapshot import Snapshot
 from config_core.sources import environment
@@ -74,3 +75,34 @@ def test_a_secret_that_cannot_be_read_is_passed_over(tmp_path: Path) -> None:
     current = snapshot(tmp_path)
     (tmp_path / "acme").unlink()
     assert "k-lab" in KnownSecrets().of(current)
+
+
+def test_what_cannot_change_is_not_looked_at_for_every_line() -> None:
+    now, reads = 0.0, 0
+
+    class Counting(LocalSecrets):
+        def read(self, origin: SecretOrigin) -> SecretStr:
+            nonlocal reads
+            reads += 1
+            return super().read(origin)
+
+    secret = {"provider": "mistral", "tenants": ["*"], "from": {"env": "LAB"}}
+    document = parse({"secrets": {"lab": secret}}, "test")
+    held = Snapshot(document, "1", environment.read({}), Counting({"LAB": "k-lab"}))
+    known = KnownSecrets(clock=lambda: now)
+    for _ in range(10):
+        assert known.of(held) == ["k-lab"]
+    assert reads == 1
+    now = SAME_SECONDS
+    known.of(held)
+    assert reads == 2
+
+
+def test_a_secret_in_a_file_is_looked_at_for_every_line(tmp_path: Path) -> None:
+    now = 0.0
+    known = KnownSecrets(clock=lambda: now)
+    held = snapshot(tmp_path)
+    assert "k-file" in known.of(held)
+    (tmp_path / "acme").write_text("k-rotated\n")
+    os.utime(tmp_path / "acme", (0, 0))
+    assert {"k-file", "k-rotated"} <= set(known.of(held))

@@ -2,13 +2,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import structlog
 from cascada.common.v1 import request_context_pb2
 from cascada.config.v1 import model_configuration_pb2, provenance_pb2
 
 from config_core.errors import InvalidArgumentError, PermissionDeniedError, Reason, Violation
 from config_core.identity import Role
 from service_core.identity import Caller, acting
+from service_core.record import recording
 from service_core.request_context import (
     Peers,
     RequestContext,
@@ -166,11 +166,10 @@ def test_without_a_key_anyone_may_enter() -> None:
     Peers().check_keys(request, provenance_pb2.Provenance(), from_peer(ELSEWHERE[0]))
 
 
-def test_the_context_is_bound_to_the_log_with_what_was_filled_in() -> None:
-    with structlog.contextvars.bound_contextvars():
+def test_the_context_is_noted_for_the_log_with_what_was_filled_in() -> None:
+    with recording() as record:
         context = read_context(request_context_pb2.RequestContext(), [])
-        bound = structlog.contextvars.get_contextvars()
-    assert bound == {"tenant": "default", "trace_id": context.trace_id}
+    assert (record.tenant, record.trace_id) == ("default", context.trace_id)
 
 
 # --- with identity on ----------------------------------------------------------------------------

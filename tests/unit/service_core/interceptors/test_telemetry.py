@@ -14,6 +14,7 @@ from service_core.interceptors import (
     TelemetryInterceptor,
 )
 from service_core.interceptors.telemetry import _whose
+from service_core.record import Record
 from service_core.telemetry import Metrics
 from tests.unit.service_core.probe import (
     KINDS,
@@ -124,10 +125,10 @@ def call_of(request: object) -> Call:
 def test_a_stream_that_opens_with_options_is_known_by_their_context() -> None:
     request = query.IndexDocumentsRequest()
     request.options.context.tenant_id = "acme"
-    assert _whose(call_of(request)) == {"tenant": "acme"}
+    assert _whose(call_of(request), Record()) == {"tenant": "acme"}
 
 
 def test_an_overlong_identity_is_cut() -> None:
     request = Message()
     request.context.tenant_id = "x" * 10_000
-    assert _whose(call_of(request)) == {"tenant": "x" * 128}
+    assert _whose(call_of(request), Record()) == {"tenant": "x" * 128}
