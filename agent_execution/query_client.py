@@ -13,7 +13,7 @@ from config_core.errors import Reason, RemoteError
 from config_core.sources.collection import PinnedSpace
 from service_core.client import NextService
 from service_core.deadline import Deadline
-from service_core.hop import MARK
+from service_core.hop import hop_metadata
 from service_core.request_context import RequestContext
 
 Payload = pb.ExecuteRequest | pb.StreamExecuteRequest
@@ -34,7 +34,7 @@ class QueryClient:
         request = self._request(query_service_pb2.QueryRequest, payload, handover)
         async with self._service.errors():
             return await self._stub.Query(
-                request, timeout=handover.deadline.handed_down(), metadata=MARK
+                request, timeout=handover.deadline.handed_down(), metadata=hop_metadata()
             )
 
     async def stream_query(
@@ -43,14 +43,19 @@ class QueryClient:
         """Answer piece by piece; closing the generator cancels the call."""
         request = self._request(query_service_pb2.StreamQueryRequest, payload, handover)
         stream = self._stub.StreamQuery(
-            request, timeout=handover.deadline.handed_down(), metadata=MARK
+            request, timeout=handover.deadline.handed_down(), metadata=hop_metadata()
         )
-        completed = False
+        begun = completed = False
         try:
-            async with self._service.errors():
-                async for event in stream:
-                    completed = event.HasField("completed")
-                    yield event
+            try:
+                async with self._service.errors():
+                    async for event in stream:
+                        begun, completed = True, event.HasField("completed")
+                        yield event
+            except RemoteError as error:
+                if begun and error.code_reason is Reason.UPSTREAM_FAILED:
+                    raise _broken_off(error) from None
+                raise
             if not completed:
                 raise RemoteError(
                     Reason.STREAM_INTERRUPTED, "The query service ended its stream without the end."
@@ -67,7 +72,7 @@ class QueryClient:
         )
         async with self._service.errors():
             response = await self._stub.GetCollection(
-                request, timeout=deadline.handed_down(), metadata=MARK
+                request, timeout=deadline.handed_down(), metadata=hop_metadata()
             )
         found = response.collection
         return PinnedSpace(space_from_wire(found.embedding_space), found.embedding_endpoint)
@@ -89,3 +94,12 @@ class QueryClient:
         if payload.HasField("response_format"):
             request.response_format.CopyFrom(payload.response_format)
         return request
+
+
+def _broken_off(error: RemoteError) -> RemoteError:
+    """The query service's end, once a part of the answer has been given away."""
+    return RemoteError(
+        Reason.STREAM_INTERRUPTED,
+        f"The stream broke off: {error.message}",
+        metadata=error.metadata,
+    )

@@ -24,8 +24,9 @@ def create_channel(
     """Opens a channel; the owner closes it.
 
     Args:
-        target: A gRPC target, such as `localhost:50052`, `unix:/run/query` or `dns:///query:50052`.
-            The last form spreads calls over all addresses of the name.
+        target: A gRPC target, such as `localhost:50052`, `unix:/run/query`, `dns:///query:50052` or
+            `ipv4:10.0.0.7:50052,10.0.0.8:50052`. The last two forms spread calls over all
+            addresses of the name or list.
         tls: Credentials of an encrypted channel; None is plain text.
         server_name: The name that the server's certificate has to carry; empty is the target's.
     """
@@ -34,16 +35,20 @@ def create_channel(
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         # Retries have one owner: the service that calls the provider.
         ("grpc.enable_retries", 0),
-        # A peer that vanished during a long answer is noticed after 40 s, not after 15 minutes.
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
+        # A peer that vanished or froze is noticed after 15 s, not after 15 minutes: a balanced
+        # channel leaves it out from then on. Our servers let a client ping that often.
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        # gRPC also pings to measure. While such a ping has no answer, keepalive sends none of its
+        # own, and by default it waits a minute.
+        ("grpc.http2.ping_timeout_ms", 5_000),
         ("grpc.http2.max_pings_without_data", 0),
         # A restarted service is found again after 5 s at most; the default is 2 minutes.
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.min_reconnect_backoff_ms", 1_000),
         ("grpc.max_reconnect_backoff_ms", 5_000),
     ]
-    if target.startswith("dns:///"):
+    if is_balanced(target):
         options.append(("grpc.service_config", _BALANCED))
     if server_name:
         options.append(("grpc.ssl_target_name_override", server_name))
@@ -52,6 +57,16 @@ def create_channel(
     # A proxy from the environment would carry plain text, keys included, to another host.
     options.append(("grpc.enable_http_proxy", 0))
     return grpc.aio.insecure_channel(target, options=options)
+
+
+def is_balanced(target: str) -> bool:
+    """Tells whether a target may be several addresses, over which calls are spread."""
+    return target.startswith("dns:///") or is_list(target)
+
+
+def is_list(target: str) -> bool:
+    """Tells whether a target is a list of addresses."""
+    return target.startswith(("ipv4:", "ipv6:")) and "," in unquote(target)
 
 
 def is_secure_or_local(target: str, *, tls: bool, allow_insecure: bool = False) -> bool:

@@ -13,7 +13,7 @@ from config_core.environ import PLACE
 from config_core.errors import ConfigurationFileError
 from config_core.secrets import LocalSecrets, SecretUnavailableError
 from config_core.settings import Settings
-from service_core.channel import create_channel, is_secure_or_local, is_socket
+from service_core.channel import create_channel, is_list, is_secure_or_local, is_socket
 from service_core.client import NextService
 from service_core.identified_channel import IdentifiedChannel
 from service_core.tls import ClientTls
@@ -91,7 +91,8 @@ class Outgoing:
         """A channel to a service; the owner closes it.
 
         Raises:
-            ConfigurationFileError: The token would travel in the open.
+            ConfigurationFileError: The token would travel in the open, or no certificate fits the
+                target.
         """
         if self.token.is_set and not self.may_carry_keys(target):
             raise _wrong(
@@ -100,6 +101,13 @@ class Outgoing:
                 "of its certificate, CASCADA_TLS=1 for a public one, or CASCADA_ALLOW_INSECURE=1",
             )
         tls = self._tls(target)
+        if tls is not None and not tls.server_name and is_list(target):
+            # gRPC looks for the whole list in the certificate.
+            raise _wrong(
+                "CASCADA_TLS_SERVER_NAME",
+                f"is needed: {target} is several addresses, and this is the name that all their "
+                "certificates carry",
+            )
         channel = IdentifiedChannel(lambda: _open(target, tls), self.token.current)
         self._channels.append(channel)
         return channel

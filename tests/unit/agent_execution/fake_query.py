@@ -56,6 +56,8 @@ class FakeQuery(query_grpc.QueryServiceServicer):
     error: Callable[[], CascadaError] | None = None
     spaces: dict[str, PinnedSpace] = field(default_factory=dict)
     hangs: bool = False
+    vanishes: bool = False
+    """Whether a stream ends as that of a process that dies, without a status of its own."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -73,6 +75,8 @@ class FakeQuery(query_grpc.QueryServiceServicer):
         for event in self.events:
             yield event
         await self._note(request, context)
+        if self.vanishes:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         if self.error is not None:
             raise self.error()
 

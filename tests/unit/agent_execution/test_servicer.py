@@ -428,6 +428,20 @@ async def test_events_before_an_error_arrive(world: World) -> None:
         await anext(events)
 
 
+@pytest.mark.parametrize(
+    ("events", "reason"), [(EVENTS[:1], Reason.STREAM_INTERRUPTED), ([], Reason.UPSTREAM_FAILED)]
+)
+async def test_a_query_service_that_vanishes_interrupts_a_stream_that_has_begun(
+    world: World, events: list[query.StreamQueryResponse], reason: Reason
+) -> None:
+    world.query.events, world.query.vanishes = events, True
+    with pytest.raises(grpc.aio.AioRpcError) as caught_error:
+        await read(world)
+    assert caught_error.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert caught(caught_error.value).code_reason is reason
+    assert "Socket closed" not in str(caught_error.value.details())
+
+
 async def test_a_stream_that_ends_without_its_last_event_is_no_clean_end(world: World) -> None:
     world.query.events = [query.StreamQueryResponse(delta="Pa")]
     with pytest.raises(grpc.aio.AioRpcError) as caught_error:

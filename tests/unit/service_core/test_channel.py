@@ -1,12 +1,27 @@
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import grpc
 import pytest
 
-from service_core.channel import create_channel, is_local_peer, is_secure_or_local
+from service_core.channel import (
+    create_channel,
+    is_balanced,
+    is_local_peer,
+    is_secure_or_local,
+)
 from service_core.server import GrpcServer
-from tests.unit.service_core.probe import SERVICE, Context, Message, add_probe, call, serving, text
+from tests.unit.service_core.probe import (
+    SERVICE,
+    Behaviour,
+    Context,
+    Message,
+    add_probe,
+    call,
+    serving,
+    text,
+)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +144,54 @@ async def test_a_proxy_of_the_environment_does_not_see_plain_text(
 
     async with serving(behaviour) as channel:
         assert await call(channel, "UnaryUnary") == [text("direct")]
+
+
+@pytest.mark.parametrize(
+    ("target", "balanced"),
+    [
+        ("dns:///query:50052", True),
+        ("ipv4:10.0.0.7:50052,10.0.0.8:50052", True),
+        ("ipv4:10.0.0.7:50052%2C10.0.0.8:50052", True),
+        ("ipv6:[2001:db8::1]:50052,[2001:db8::2]:50052", True),
+        ("ipv4:10.0.0.7:50052", False),
+        ("query:50052", False),
+        ("unix:/run/a,b.sock", False),
+    ],
+)
+def test_several_addresses_are_balanced(target: str, *, balanced: bool) -> None:
+    assert is_balanced(target) is balanced
+
+
+async def test_a_list_of_addresses_spreads_calls_over_those_that_serve() -> None:
+    called: list[int] = []
+
+    def noting(number: int) -> Behaviour:
+        async def behaviour(_: Context) -> AsyncIterator[Message]:
+            called.append(number)
+            yield text("answer")
+
+        return behaviour
+
+    servers = [GrpcServer("127.0.0.1", 0) for _ in range(3)]
+    for number, server in enumerate(servers):
+        server.add(SERVICE, add_probe, noting(number))
+        await server.start()
+    for server in servers[:2]:
+        await server.set_serving()
+    addresses = ",".join(f"127.0.0.1:{server.port}" for server in servers)
+    async with asyncio.timeout(20), create_channel(f"ipv4:{addresses}") as channel:
+        while set(called) != {0, 1}:
+            await call(channel, "UnaryUnary")
+        await servers[0].set_serving(serving=False)
+        await servers[2].set_serving()
+        while called[-2:] not in ([1, 2], [2, 1]):
+            await call(channel, "UnaryUnary")
+        called.clear()
+        for _ in range(10):
+            await call(channel, "UnaryUnary")
+        assert sorted(called) == [1] * 5 + [2] * 5
+    for server in servers:
+        await server.stop(0)
 
 
 async def test_a_balanced_channel_calls_no_server_that_is_not_serving() -> None:

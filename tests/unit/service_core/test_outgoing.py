@@ -231,3 +231,18 @@ async def test_the_name_of_the_server_can_be_given(certificates: Certificates) -
     outgoing = Outgoing.of_service(settings(named))
     async with serving(certificates) as served, outgoing.channel(served.target) as channel:
         await call(channel, "UnaryUnary")
+
+
+async def test_several_addresses_over_tls_need_the_name_of_their_certificates(
+    certificates: Certificates,
+) -> None:
+    outgoing = Outgoing.of_service(settings(certificates.client()))
+    with pytest.raises(ConfigurationFileError, match="CASCADA_TLS_SERVER_NAME: is needed"):
+        outgoing.channel("ipv4:10.0.0.7:50052,10.0.0.8:50052")
+    named = {**certificates.client(), "CASCADA_TLS_SERVER_NAME": "localhost"}
+    async with serving(certificates) as served:
+        port = served.server.port
+        target = f"ipv4:127.0.0.1:{port},127.0.0.1:{port}"
+        async with Outgoing.of_service(settings(named)).channel(target) as channel:
+            served.server._health.set_serving()
+            await call(channel, "UnaryUnary")
