@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "capabilities": Command(
             "cli.capabilities", "capabilities", "List providers, models and options.", calls=True
         ),
+        "health": Command("cli.health", "health", "Ask services whether they serve."),
         "doctor": Command(
             "cli.doctor", "doctor", "Check what is configured, reachable and missing."
         ),

@@ -13,10 +13,13 @@ from cli import options, services
 from cli.exits import CommandError
 from cli.output import Output
 from cli.running import wrong_configuration
+from cli.supervising import supervise
 from config_core.errors import ConfigurationFileError
+from config_core.settings import Settings
+from service_core.entry import run
 from service_core.process import Build, Process
-from service_core.process import run as run_process
 from service_core.server import BindError, GrpcServer
+from service_core.worker import Worker
 
 
 class Served(StrEnum):
@@ -52,6 +55,10 @@ def serve(
     data_dir: Annotated[
         str | None, typer.Option(help="Folder of what the services keep. [CASCADA_DATA_DIR]")
     ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Processes that share the ports. [CASCADA_WORKERS]"),
+    ] = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error. [CASCADA_LOG_LEVEL]")
     ] = None,
@@ -73,30 +80,41 @@ def serve(
         "EMBEDDING_TARGET": embedding_target,
         "CONFIG_FILE": config_file,
         "DATA_DIR": data_dir,
+        "WORKERS": workers,
         "LOG_LEVEL": log_level,
     }
     for name, value in given.items():
         if value is not None:
             os.environ[f"CASCADA_{name}"] = value
     names = services.NAMES if service is Served.ALL else (service.value,)
+    worker = Worker.of(os.environ)
     try:
-        run_process(_announced(names, output))
+        if worker is None and Settings.read(os.environ).workers > 1:
+            supervise(service.value, names, output)
+        else:
+            run(_announced(names, None if worker is not None else output), worker=worker)
     except ConfigurationFileError as error:
-        _fail(output, wrong_configuration(error))
+        _fail(output, wrong_configuration(error), worker)
     except CommandError as error:
-        _fail(output, error)
+        _fail(output, error, worker)
     except BindError as error:
-        _fail(output, CommandError(str(error)))
+        _fail(output, CommandError(str(error)), worker)
 
 
-def _fail(output: Output, error: CommandError) -> None:
-    output.failure(error)
+def _fail(output: Output, error: CommandError, worker: Worker | None) -> None:
+    """A worker tells its supervisor, which says it once for all."""
+    if worker is None:
+        output.failure(error)
+    else:
+        worker.failed(error.message, error.exit_code)
     raise typer.Exit(error.exit_code) from None
 
 
-def _announced(names: Sequence[str], output: Output) -> list[Build]:
-    """The builds; the last one also begins to wait until all services are ready."""
+def _announced(names: Sequence[str], output: Output | None) -> list[Build]:
+    """The builds; with an output, the last also begins to wait until all services are ready."""
     servers: dict[str, GrpcServer] = {}
+    if output is None:
+        return services.builds(names, servers.__setitem__)
 
     def started(name: str, server: GrpcServer) -> None:
         servers[name] = server

@@ -35,16 +35,24 @@ def builds(names: Sequence[str], started: Started) -> list[Build]:
     A build raises CommandError for a store that can't be opened, beside what `app.build` raises.
     """
     found: dict[str, str] = {}
-    return [_build(name, found, started) for name in names]
+    servers: dict[str, GrpcServer] = {}
+    return [_build(name, found, servers, started) for name in names]
 
 
 def address(server: GrpcServer) -> str:
     """The target at which this machine reaches a server."""
-    host = _EVERY_ADDRESS.get(server.host, server.host)
-    return f"[{host}]:{server.port}" if ":" in host else f"{host}:{server.port}"
+    return address_of(server.host, server.port)
 
 
-def _build(name: str, found: dict[str, str], started: Started) -> Build:
+def address_of(listening: str, port: int) -> str:
+    """The target at which this machine reaches what listens on a host and port."""
+    host = _EVERY_ADDRESS.get(listening, listening)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _build(
+    name: str, found: dict[str, str], servers: dict[str, GrpcServer], started: Started
+) -> Build:
     async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
         # Imported when it is needed: the providers' SDKs take their time.
         module = importlib.import_module(_MODULES[name])
@@ -55,14 +63,15 @@ def _build(name: str, found: dict[str, str], started: Started) -> Build:
         own = replace(
             process,
             settings=settings.model_copy(update=targets),
-            own_targets=frozenset(targets.values()),
+            own={at: servers[at] for at in targets.values()},
         )
         try:
             server: GrpcServer = await module.build(own, stack)
         except StoreError as error:
             raise _unusable_store(str(error)) from None
         if name != "agent-execution":
-            found[f"{name}_target"] = server.socket_target or address(server)
+            target = server.socket_target or address(server)
+            found[f"{name}_target"], servers[target] = target, server
         started(name, server)
         return server
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr
 
 from config_core.environ import EnvironmentModel
+from config_core.secret_files import with_files
 from config_core.sources.environment import PREFIX, ConfigurationVariables
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -20,6 +21,8 @@ def _limits_url(value: SecretStr) -> SecretStr:
         raise ValueError("must begin with redis://, rediss:// or unix://")
     return value
 
+
+_FROM_FILES = ("CASCADA_STORE", "CASCADA_FINGERPRINT_KEY", "CASCADA_LIMITS_URL")
 
 LimitsUrl = Annotated[SecretStr, AfterValidator(_limits_url)]
 """It may hold a password, and so is a secret."""
@@ -48,10 +51,14 @@ class Settings(EnvironmentModel):
     """Folder of what the services keep."""
     store: str = ""
     """URL of the vector store; empty takes a SQLite file in the data folder."""
+    store_file: Path | None = None
+    """File of that URL, which may hold a password; read when the service starts."""
     forward_credentials: bool = False
     """Whether to attach the operator's credential of a connection to the next hop's request."""
     fingerprint_key: SecretStr | None = None
     """Key of the fingerprints by which credentials are told apart; without it none are shown."""
+    fingerprint_key_file: Path | None = None
+    """File of that key; read when the service starts."""
     allow_insecure: bool = False
     """Whether keys may travel over unencrypted connections that are not loopback, and a server may
     listen beyond loopback without identity and TLS."""
@@ -91,21 +98,38 @@ class Settings(EnvironmentModel):
     """What speaks to the providers: `lean`, a client of our own, or `sdk`, each provider's own."""
     limits_url: LimitsUrl | None = None
     """Redis or Valkey in which processes count together what tenants use; in memory by default."""
+    limits_url_file: Path | None = None
+    """File of that URL, which may hold a password; read when the service starts."""
     limits_on_failure: Literal["open", "closed"] = "open"
     """What becomes of requests while that server is away: let in uncounted, or refused."""
     audit_file: Path | None = None
     """File that gets a line for each request, instead of the log."""
     audit_content: bool = False
     """Whether those lines hold what was asked and answered."""
+    max_concurrent_requests: Annotated[int, Field(ge=1)] = 1000
+    """How many requests each service of a process works on at once."""
+    max_busy_requests: Annotated[int, Field(ge=1)] = 12
+    """How many requests a process works on that do not wait for a provider or another process."""
+    max_queued_requests: Annotated[int, Field(ge=1)] = 128
+    """How many wait to begin; when it overflows, few do until the load is less."""
+    max_queue_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """How long one waits to begin before it is refused."""
+    max_concurrent_indexing: Annotated[int, Field(ge=1)] = 4
+    """How many of the requests that run may be writing documents."""
     log_level: str = Field(default="info", pattern="^(?i:debug|info|warning|error)$")
     """debug, info, warning or error."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """How many processes `cascada serve` answers with, all on the same ports."""
+    settle_seconds: Annotated[float, Field(ge=0, le=600)] | None = None
+    """How long a stopping service still answers, as NOT_SERVING, so that load balancers notice; 5
+    by default, and 0 where it is heard on this machine alone."""
     grace_seconds: Annotated[float, Field(ge=0, le=600)] = 20.0
-    """How long a stopping service waits for requests in flight."""
+    """How long a stopping service waits for requests in flight after that."""
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Settings":
         """The settings; raises ConfigurationFileError naming each variable that is wrong."""
-        return cls.from_environ(environ, PREFIX)
+        return cls.from_environ(with_files(environ, _FROM_FILES), PREFIX)
 
     @property
     def store_url(self) -> str:

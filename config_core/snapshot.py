@@ -5,6 +5,7 @@ becomes the next snapshot as a whole, one that is not is reported and changes no
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -127,6 +128,10 @@ class Snapshots:
         self._on_refusal = on_refusal
         self._stamp = self._look()
         self._current = self._load()
+        self.since = time.monotonic()
+        """When the version in force was taken over."""
+        self.is_refused = False
+        """Whether the file is one that was refused, so that the one before it holds."""
 
     @property
     def current(self) -> Snapshot:
@@ -139,12 +144,14 @@ class Snapshots:
         try:
             snapshot = self._load()
         except ConfigurationFileError as error:
-            self._on_refusal(error)
+            self._refuse(error)
             return False
         changed = snapshot.version != self._current.version
+        self.is_refused = False
         # Keys are not part of the version, so that the new document holds even where it is equal.
         self._current = snapshot
         if changed:
+            self.since = time.monotonic()
             self._on_change(snapshot)
         return True
 
@@ -157,7 +164,11 @@ class Snapshots:
                     self.reload()
                 except Exception as error:  # noqa: BLE001 # the watch has to go on, whatever it was
                     problem = ("", f"can't be taken over: {type(error).__name__}")
-                    self._on_refusal(ConfigurationFileError(str(self._path), [problem]))
+                    self._refuse(ConfigurationFileError(str(self._path), [problem]))
+
+    def _refuse(self, error: ConfigurationFileError) -> None:
+        self.is_refused = True
+        self._on_refusal(error)
 
     def _look(self) -> tuple[int, int, int] | None:
         """What tells one state of the file from another; follows the links of mounted volumes."""

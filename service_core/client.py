@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 from cascada.config.v1 import model_configuration_pb2, provenance_pb2
@@ -12,6 +12,7 @@ from config_core.convert_provenance import provenance_to_wire
 from config_core.errors import CascadaError, PermissionDeniedError, Reason, RemoteError
 from config_core.forward import Forwarded
 from service_core.channel import is_secure_or_local
+from service_core.load import Away
 from service_core.status import from_status
 
 
@@ -23,6 +24,8 @@ class NextService:
     target: str
     tls: bool = False
     allow_insecure: bool = False
+    away: Away = field(default_factory=Away)
+    """Counts the calls while they last."""
 
     def pack(
         self, forwarded: Forwarded
@@ -42,7 +45,8 @@ class NextService:
     async def errors(self) -> AsyncIterator[None]:
         """Turn what the call raises into our errors, with the hops that it carries."""
         try:
-            yield
+            async with self.away:
+                yield
         except grpc.aio.AioRpcError as error:
             raise self._own(from_status(error, self.name, self.target)) from None
 

@@ -1,34 +1,30 @@
 """What the services of one process share, and how they start."""
 
 import asyncio
-import os
-import sys
 from collections.abc import (
     Awaitable,
     Callable,
     Collection,
+    Iterable,
     Mapping,
-    MutableMapping,
     Sequence,
 )
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from types import MappingProxyType
 
 import grpc
 import structlog
 from cascada.config.v1 import configuration_service_pb2_grpc
 
 from config_core.errors import ConfigurationFileError
-from config_core.known_secrets import KnownSecrets
 from config_core.model_configuration import ConnectionKind
 from config_core.secrets import LocalSecrets
-from config_core.settings import Settings, unknown_variables
+from config_core.settings import Settings
 from config_core.snapshot import Snapshot, Snapshots
 from config_core.sources import environment
-from service_core import lifecycle
-from service_core.audit import open_audit
+from service_core.admission import Admission
 from service_core.circuit import Circuits
 from service_core.client import NextService
 from service_core.configuration_servicer import ConfigurationServicer, Pinned
@@ -39,23 +35,28 @@ from service_core.interceptors import (
     ErrorInterceptor,
     IdentityInterceptor,
     LimitsInterceptor,
+    LoadInterceptor,
     TelemetryInterceptor,
 )
 from service_core.limits import Limiter, open_limits
-from service_core.logs import configure_logs
-from service_core.outgoing import Outgoing, own_channel
+from service_core.outgoing import Outgoing
+from service_core.redaction import scrub
 from service_core.request_context import Peers
-from service_core.server import BindError, GrpcServer
-from service_core.telemetry import Metrics, start_metrics_port
+from service_core.server import GrpcServer
+from service_core.telemetry import Labelled, Metrics, start_metrics_port
+from service_core.telemetry.configuration import show_configuration
+from service_core.telemetry.opening import Exports, open_exports
+from service_core.telemetry.spans import Clean, Spans
 from service_core.tls import ServerTls
 from service_core.trace import Tracer
 from service_core.watch import Watch
 
 _log = structlog.stdlib.get_logger(__name__)
 
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
 DROPPED_VARIABLES = ("MISTRAL_SDK_TELEMETRY",)
 """What an entry point takes out of the environment: it would export prompts."""
-
 
 CONFIGURATION_SERVICE = "cascada.config.v1.ConfigurationService"
 
@@ -75,8 +76,16 @@ class Process:
     tls: ServerTls | None
     sockets: Path | None
     """Folder of the unix sockets of its servers."""
-    own_targets: frozenset[str] = frozenset()
-    """Where its own servers listen: calls to them stay inside, in plain text."""
+    own: Mapping[str, GrpcServer] = field(default_factory=dict)
+    """Its own servers by their targets: calls to them stay inside."""
+    watch: Watch = field(default_factory=Watch)
+    """The files that are read again as it runs."""
+    is_worker: bool = False
+    """Whether other processes answer on the same ports."""
+    metrics_port: int | None = None
+    """Where its metrics are served; None where they are not."""
+    exports: Exports | None = None
+    """What goes to a collector; None without one."""
 
     @classmethod
     def of(cls, settings: Settings, snapshots: Snapshots) -> "Process":
@@ -102,12 +111,15 @@ class Process:
 
     def server(self, service: str, port: int) -> GrpcServer:
         """A server of this process, with the interceptors that each of ours has."""
+        admission = Admission.of(service, self.settings, self.metrics.load)
+        admission.show(self.metrics.live)
         return GrpcServer(
             self.settings.host,
             port,
             interceptors=(
                 ErrorInterceptor(self.tracer.of_error),
-                TelemetryInterceptor(self.metrics, service),
+                LoadInterceptor(admission, self.guard.own_token),
+                TelemetryInterceptor(self.metrics, service, self.spans(service)),
                 AuditInterceptor(
                     service,
                     fingerprint_key=self.settings.fingerprint_key,
@@ -119,19 +131,24 @@ class Process:
             ),
             tls=None if self.tls is None else self.tls.credentials(),
             socket=None if self.sockets is None else self.sockets / f"{service}.sock",
+            shared=self.is_worker,
         )
+
+    def spans(self, service: str) -> Spans | None:
+        """What makes a service's spans; None where nobody collects any."""
+        return None if self.exports is None else self.exports.spans(service)
 
     def channel(self, target: str) -> grpc.aio.Channel:
         """A channel to another service; the owner closes it."""
-        if target in self.own_targets:
-            return own_channel(target, self.guard.own_token)
+        if target in self.own:
+            return self.own[target].channel(self.guard.own_token)
         return self.outgoing.channel(target)
 
     def next_service(self, name: str, target: str) -> NextService:
         """What the client of another service needs to know of it."""
-        if target in self.own_targets:
-            return NextService(name, target)
-        return self.outgoing.next_service(name, target)
+        if target in self.own:
+            return NextService(name, target, allow_insecure=True)  # keys do not leave the process
+        return replace(self.outgoing.next_service(name, target), away=self.metrics.load.away)
 
     def add_configuration(
         self,
@@ -174,61 +191,44 @@ def configure(environ: Mapping[str, str]) -> tuple[Settings, Snapshots]:
 
 
 async def open_process(
-    settings: Settings, snapshots: Snapshots, stack: AsyncExitStack, *, several: bool = False
+    settings: Settings,
+    snapshots: Snapshots,
+    stack: AsyncExitStack,
+    *,
+    several: bool = False,
+    is_worker: bool = False,
+    environ: Mapping[str, str] = _NOTHING,
+    clean: Clean = scrub,
 ) -> Process:
-    """Start what the services share: the watches over files and the metrics' port.
+    """Start what the services share: the watches over files, the metrics' port, the exports.
 
-    With TLS, `several` services of one process reach one another over unix sockets: the certificate
-    need not be one for this machine's own address.
+    `environ` says whether there is a collector, which is told whether `several` services run here;
+    `clean` takes secrets out of what goes there. A worker's metrics are for its supervisor alone.
     """
-    process = Process.of(settings, snapshots)
-    if several and process.tls is not None and process.sockets is None:
-        folder = stack.enter_context(TemporaryDirectory(prefix="cascada-"))
-        process = replace(process, sockets=Path(folder))
+    process = replace(Process.of(settings, snapshots), is_worker=is_worker)
+    show_configuration(process.metrics.live, snapshots)
+    process.metrics.live.add("cascada_tasks", "Tasks of the event loop.", (), _count_tasks())
+    exports = await open_exports(environ, process.metrics, clean, stack, several=several)
+    process = replace(process, exports=exports)
     stack.push_async_callback(process.guard.aclose)
     stack.push_async_callback(process.limiter.aclose)
-    watch = Watch()
+    watch = process.watch
     process.outgoing.keep_current(watch)
     if process.tls is not None:
         watch.add(process.tls.paths, process.tls.reload)
     for name, run_watch in (("configuration-watch", snapshots.watch), ("file-watch", watch.run)):
         stack.push_async_callback(_cancelled, asyncio.create_task(run_watch(), name=name))
-    port = start_metrics_port(process.metrics.registry, settings.host, settings.metrics_port)
-    if port is not None:
-        stack.push_async_callback(port.close)
-    return process
+    place = ("127.0.0.1", 0) if is_worker else (settings.host, settings.metrics_port)
+    port = start_metrics_port(process.metrics.registry, *place)
+    if port is None:
+        return process
+    stack.push_async_callback(port.close)
+    return replace(process, metrics_port=port.port)
 
 
-def run(builds: Sequence[Build], environ: MutableMapping[str, str] = os.environ) -> None:
-    """Serve until a signal; a service comes after those that it depends on.
-
-    Raises ConfigurationFileError and BindError, whose messages are for the operator.
-    """
-    for name in DROPPED_VARIABLES:
-        environ.pop(name, None)
-    settings, snapshots = configure(environ)
-    known = KnownSecrets(
-        settings.fingerprint_key, settings.service_token, settings.token, settings.limits_url
-    )
-    configure_logs(settings.log_level, secrets=lambda: known.of(snapshots.current))
-    for name in unknown_variables(environ):
-        _log.warning("unknown variable", variable=name)
-
-    async def start(stack: AsyncExitStack) -> Sequence[GrpcServer]:
-        stack.callback(open_audit(settings.audit_file))
-        process = await open_process(settings, snapshots, stack, several=len(builds) > 1)
-        servers = [await build(process, stack) for build in builds]
-        return servers[::-1]
-
-    lifecycle.run(start, grace=settings.grace_seconds)
-
-
-def main(build: Build) -> None:
-    """Run one service alone, as `python -m` does; what is wrong is one sentence and exit code 1."""
-    try:
-        run([build])
-    except (BindError, ConfigurationFileError) as error:
-        sys.exit(str(error))
+def _count_tasks() -> Callable[[], Iterable[Labelled]]:
+    loop = asyncio.get_running_loop()  # a thread asks, which has none
+    return lambda: [((), len(asyncio.all_tasks(loop)))]
 
 
 def _report_change(snapshot: Snapshot) -> None:

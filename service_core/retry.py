@@ -16,11 +16,14 @@ from typing import Protocol, TypeVar
 
 from config_core.effective import EffectiveConfiguration, Target
 from config_core.errors import BudgetSpentError, CascadaError, Reason, RemoteError
+from config_core.model_configuration import ModelProvider
 from service_core.attempts import Attempt, Outcome
 from service_core.backoff import Draw, backoff
 from service_core.circuit import Circuits, Passage
 from service_core.deadline import Deadline
 from service_core.fallback import falls_back, takes_longer_prompt
+from service_core.load import Away
+from service_core.observer import UNOBSERVED, Answer, Beginning, Observer, StandIn
 from service_core.trial import Trial
 from service_core.upstream.errors import (
     StreamInterruptedError,
@@ -30,15 +33,6 @@ from service_core.upstream.errors import (
 
 _EARLY_SECONDS = 0.002
 """What is left of a deadline whose timer has struck: uvloop's strike up to a millisecond early."""
-
-
-class Answer(Protocol):
-    """What the runner needs to know of an answer or of a stream's last part."""
-
-    @property
-    def request_id(self) -> str:
-        """The provider's own id of the request."""
-        ...
 
 
 T = TypeVar("T")
@@ -61,29 +55,33 @@ class Attempts:
     effective: EffectiveConfiguration
     deadline: Deadline
     circuits: Circuits = field(default_factory=Circuits)
-    observe: Callable[[Attempt], None] = lambda _: None
+    observer: Observer = UNOBSERVED
     made: list[Attempt] = field(default_factory=list)
     draw: Draw = random.uniform
+    away: Away = field(default_factory=Away)
+    """Counts the operation while it lasts."""
 
     async def run(self, call: Callable[[Target], Awaitable[A]]) -> tuple[A, Target]:
         """Give the first answer, and the target that it came from."""
-        async with aclosing(self._trials()) as trials:
+        async with self._elsewhere(), aclosing(self._trials(streams=False)) as trials:
             async for trial in trials:
                 with trial:
                     answer = await self._within_attempt(call, trial.target)
-                    trial.succeeded(answer.request_id)
+                    trial.succeeded(answer)
                     return answer, trial.target
         raise AssertionError  # the trials end in an answer or an error
 
     async def stream(
         self,
         call: Callable[[Target], AsyncGenerator[P, None]],
-        is_last: Callable[[P], bool],
-        request_id: Callable[[P], str],
+        ending: Callable[[P], Answer | None],
     ) -> AsyncGenerator[tuple[P | Restarted, Target], None]:
-        """Give the parts of the first stream that ends well, `Restarted` before each new start."""
+        """Give the parts of the first stream that ends well, `Restarted` before each new start.
+
+        `ending` gives what a stream's last part tells, and `None` for the others.
+        """
         broken: CascadaError | None = None
-        async with aclosing(self._trials()) as trials:
+        async with self._elsewhere(), aclosing(self._trials(streams=True)) as trials:
             async for trial in trials:
                 if broken is not None:
                     yield Restarted(broken.code_reason, self._called() + 1), trial.target
@@ -93,8 +91,11 @@ class Attempts:
                     async with aclosing(call(trial.target)) as parts:
                         while True:
                             part = await self._next(parts, trial.target, begun=begun)
-                            if is_last(part):
-                                trial.succeeded(request_id(part))
+                            if not begun:
+                                trial.watch.first_part()
+                            answer = ending(part)
+                            if answer is not None:
+                                trial.succeeded(answer)
                                 yield part, trial.target
                                 return
                             begun = True
@@ -102,7 +103,12 @@ class Attempts:
                 if begun:
                     broken = trial.error
 
-    async def _trials(self) -> AsyncGenerator[Trial, None]:
+    def _elsewhere(self) -> Away:
+        """What counts the operation; one of a model in this process is no wait for others."""
+        protocol = self.effective.primary.connection.protocol
+        return Away() if protocol is ModelProvider.LOCAL else self.away
+
+    async def _trials(self, *, streams: bool) -> AsyncGenerator[Trial, None]:
         """The attempts to make, one after the other; raises where none is left."""
         last: CascadaError | None = None
         primary = self.effective.primary
@@ -110,13 +116,13 @@ class Attempts:
             raise primary.problem
         for target in self.effective.targets:
             if target.skip is not None:
-                self.record(Attempt.skipped(target, target.skip.reason, target.skip.detail))
+                self._skipped(Attempt.skipped(target, target.skip.reason, target.skip.detail))
                 continue
             if not self._may_follow(target, last):
                 continue
             passage = self.circuits.enter(target.connection)
             if isinstance(passage, Passage):
-                async with aclosing(self._trials_of(target, passage)) as trials:
+                async with aclosing(self._trials_of(target, passage, streams=streams)) as trials:
                     async for trial in trials:
                         yield trial
                         last = trial.error
@@ -127,7 +133,9 @@ class Attempts:
                 break
         raise self._final(last)
 
-    async def _trials_of(self, target: Target, passage: Passage) -> AsyncGenerator[Trial, None]:
+    async def _trials_of(
+        self, target: Target, passage: Passage, *, streams: bool
+    ) -> AsyncGenerator[Trial, None]:
         """The attempts to make at one connection; a probe of an open circuit is a single one."""
         retries = 0 if passage.is_probe else self.effective.retry_attempts
         wait = 0.0
@@ -135,7 +143,17 @@ class Attempts:
             for retry in range(retries + 1):
                 if wait:
                     await asyncio.sleep(wait)
-                trial = Trial(self.record, target, passage, wait)
+                watch = self.observer.begun(
+                    Beginning(
+                        self.effective,
+                        target,
+                        self._called() + 1,
+                        wait,
+                        streams,
+                        None if retry else self._stands_in(),
+                    )
+                )
+                trial = Trial(self.made.append, target, passage, wait, watch)
                 yield trial
                 assert trial.error is not None  # the reader stops at an answer
                 pause = self._pause(trial.error, retry) if retry < retries else None
@@ -146,10 +164,19 @@ class Attempts:
         finally:
             passage.leave(asyncio.CancelledError())
 
-    def record(self, attempt: Attempt) -> None:
-        """Put an attempt on record."""
+    def _skipped(self, attempt: Attempt) -> None:
+        """Put on record that an alternative was passed over."""
         self.made.append(attempt)
-        self.observe(attempt)
+        self.observer.skipped(attempt)
+
+    def _stands_in(self) -> StandIn | None:
+        """Whom an alternative stands in for: whoever was called last, else the first."""
+        if not self.made:
+            return None
+        called = [attempt for attempt in self.made if attempt.outcome is not Outcome.SKIPPED]
+        before = called[-1] if called else self.made[0]
+        assert before.reason is not None  # the operation is over after a success
+        return StandIn(before, before.reason)
 
     def _may_follow(self, target: Target, last: CascadaError | None) -> bool:
         """After a prompt that was too long only a model declared larger is asked."""
@@ -158,14 +185,14 @@ class Attempts:
         if takes_longer_prompt(target, self.effective.targets, self.made):
             return True
         detail = f"{target.model} is not declared to take a longer prompt"
-        self.record(Attempt.skipped(target, Reason.CONTEXT_TOO_LONG, detail))
+        self._skipped(Attempt.skipped(target, Reason.CONTEXT_TOO_LONG, detail))
         return False
 
     def _held_back(self, target: Target, wait: float) -> UpstreamError:
         """The failure that stands for a call to a connection whose circuit is open."""
         provider = target.connection.provider
         detail = f"{provider} has failed repeatedly and is left alone for a while"
-        self.record(Attempt.skipped(target, Reason.UPSTREAM_FAILED, detail))
+        self._skipped(Attempt.skipped(target, Reason.UPSTREAM_FAILED, detail))
         return UpstreamFailedError(provider, f"{detail}.", retry_after=wait, silent=True)
 
     async def _within_attempt(self, call: Callable[[Target], Awaitable[T]], target: Target) -> T:

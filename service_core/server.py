@@ -12,12 +12,11 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from service_core.channel import MAX_MESSAGE_BYTES
 from service_core.health import Health
 from service_core.inside import InsideChannel
+from service_core.interceptors.ending import EndingInterceptor
 from service_core.interceptors.handler import Entrance, Handler, HandlerInterceptor
 from service_core.reflection import Reflection
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
-    # Two servers on one port would share its calls without a word.
-    ("grpc.so_reuseport", 0),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # Beyond 1000 waiting calls gRPC would cancel some at random.
@@ -25,8 +24,8 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.server.max_pending_requests_hard_limit", 32_768),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    # Our channels ping every 30 s while a call waits; a server refuses that by default.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # Our channels ping every 10 s while a call waits; a server refuses that by default.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
@@ -104,6 +103,7 @@ class GrpcServer:
         interceptors: Sequence[HandlerInterceptor] = (),
         tls: grpc.ServerCredentials | None = None,
         socket: Path | None = None,
+        shared: bool = False,
     ) -> None:
         """Nothing is bound yet.
 
@@ -113,13 +113,17 @@ class GrpcServer:
             interceptors: From the outside to the inside; the first is the ErrorInterceptor.
             tls: Credentials of an encrypted port; None is plain text.
             socket: A unix socket to listen on as well, in plain text.
+            shared: Whether other processes listen on the port too and get a part of its
+                connections. Otherwise two servers on one port would share them without a word.
         """
         self._host = host
         self._port = port
         self._tls = tls
         self._socket = socket
-        self._server = grpc.aio.server(options=_OPTIONS)
-        self._entrance = Entrance(interceptors)
+        self._ending = EndingInterceptor()
+        options = [*_OPTIONS, ("grpc.so_reuseport", int(shared))]
+        self._server = grpc.aio.server(options=options)
+        self._entrance = Entrance([*interceptors, self._ending])
         self._guarded = _Guarded(self._server, self._entrance)
         self._services: list[str] = []
         self._health = Health(())
@@ -191,8 +195,12 @@ class GrpcServer:
         """Tells health NOT_SERVING for good; calls are still answered until `stop`."""
         self._health.refuse()
 
+    def end_calls(self) -> None:
+        """Ends the calls that run, and those that still come, with UNAVAILABLE."""
+        self._ending.end()
+
     async def stop(self, grace: float) -> None:
-        """Takes no new calls, lets those that run finish for `grace` seconds, then cancels them.
+        """Takes no new calls, lets those that run finish for `grace` seconds, then cuts them off.
 
         Health watches and reflection streams end at once: gRPC would wait the whole grace for them.
         """

@@ -46,6 +46,10 @@ class Watch:
             # At once: a channel that takes its time to connect holds up no other change.
             await asyncio.gather(*changed)
 
+    async def reload(self) -> None:
+        """Have all files read again now, changed or not."""
+        await asyncio.gather(*(self._reload(watched) for watched in tuple(self._watched)))
+
     async def _reload(self, watched: _Watched) -> None:
         try:
             await watched.reload()

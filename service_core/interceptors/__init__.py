@@ -6,6 +6,7 @@ from service_core.interceptors.errors import ErrorInterceptor, TraceOf, forwarde
 from service_core.interceptors.handler import Call, Entrance, HandlerInterceptor
 from service_core.interceptors.identity import IdentityInterceptor
 from service_core.interceptors.limits import LimitsInterceptor
+from service_core.interceptors.load import LoadInterceptor
 from service_core.interceptors.telemetry import TelemetryInterceptor
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "HandlerInterceptor",
     "IdentityInterceptor",
     "LimitsInterceptor",
+    "LoadInterceptor",
     "TelemetryInterceptor",
     "TraceOf",
     "forwarded_trace",

@@ -7,8 +7,8 @@ the call in.
 
 import abc
 import inspect
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -105,16 +105,20 @@ class Entrance:
     async def one(self, call: Call, handler: Handler) -> Any:
         """Calls a handler that answers once; gives the answer."""
         inner: Any = handler.unary_unary or handler.stream_unary
-        async with AsyncExitStack() as stack:
-            result = inner(await self._enter(stack, call), call.context)
+
+        async def answer(request: Any) -> Any:
+            result = inner(request, call.context)
             call.response = await result if inspect.isawaitable(result) else result
             return call.response
+
+        return await self._within(call, 0, answer)
 
     async def many(self, call: Call, handler: Handler) -> None:
         """Calls a handler that answers with a stream, which goes to the context."""
         inner: Any = handler.unary_stream or handler.stream_stream
-        async with AsyncExitStack() as stack:
-            result = inner(await self._enter(stack, call), call.context)
+
+        async def answer(request: Any) -> None:
+            result = inner(request, call.context)
             if inspect.isawaitable(result):
                 await result
                 return
@@ -124,11 +128,16 @@ class Entrance:
                     call.response = message
                     await call.context.write(message)
 
-    async def _enter(self, stack: AsyncExitStack, call: Call) -> Any:
-        """Enter the layers; gives what the handler takes."""
-        for layer in self._layers:
-            await stack.enter_async_context(layer.around(call))
-        return call.messages() if call.requests is not None else await call.receive()
+        await self._within(call, 0, answer)
+
+    async def _within(self, call: Call, depth: int, answer: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Answer inside the layers from this one on."""
+        if depth == len(self._layers):
+            return await answer(
+                call.messages() if call.requests is not None else await call.receive()
+            )
+        async with self._layers[depth].around(call):
+            return await self._within(call, depth + 1, answer)
 
 
 class _Guarded(grpc.GenericRpcHandler):

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 from config_core.effective import EffectiveConfiguration
-from service_core.attempts import Attempt
 from service_core.circuit import Circuits, CircuitState
 from service_core.deadline import Deadline
 from service_core.retry import Attempts
 from service_core.telemetry import Labelled, Metrics
+from service_core.telemetry.calls import CallObserver
+from service_core.telemetry.spans import Spans
 from service_core.upstream.clients import ClientPool
 
 _STATES = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 2}
@@ -16,11 +17,15 @@ _STATES = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN:
 class UpstreamMonitor:
     """One service's circuits, and the counts of its attempts and of its pool."""
 
-    def __init__(self, service: str, metrics: Metrics, clients: ClientPool) -> None:
+    def __init__(
+        self, service: str, metrics: Metrics, clients: ClientPool, spans: Spans | None = None
+    ) -> None:
+        """Without `spans` attempts are counted only."""
         self.circuits = Circuits()
         self._service = service
-        self._metrics = metrics
         self._clients = clients
+        self._observer = CallObserver(service, metrics, spans)
+        self._away = metrics.load.away
         metrics.live.add(
             "cascada_circuit_state",
             "State of an operator's connection: 0 closed, 1 half open, 2 open.",
@@ -36,16 +41,7 @@ class UpstreamMonitor:
 
     def attempts(self, effective: EffectiveConfiguration, deadline: Deadline) -> Attempts:
         """The attempts of one operation, which share this service's circuits."""
-        return Attempts(effective, deadline, self.circuits, self._observe)
-
-    def _observe(self, attempt: Attempt) -> None:
-        self._metrics.attempts.labels(
-            self._service,
-            attempt.provider,
-            attempt.endpoint,
-            attempt.outcome,
-            attempt.reason or "",
-        ).inc()
+        return Attempts(effective, deadline, self.circuits, self._observer, away=self._away)
 
     def _circuit_states(self) -> Iterator[Labelled]:
         for key, state in self.circuits.states():

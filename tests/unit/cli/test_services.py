@@ -37,7 +37,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, own: dict[str, frozenset[str]]) -> dic
             process: Process, _stack: AsyncExitStack, name: str = name, port: int = port
         ) -> GrpcServer:
             told[name] = process.settings
-            own[name] = process.own_targets
+            own[name] = frozenset(process.own)
             return GrpcServer(process.settings.host, port)
 
         module.build = build  # type: ignore[attr-defined]

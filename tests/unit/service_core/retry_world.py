@@ -26,6 +26,7 @@ from service_core.upstream.errors import (
     UpstreamFailedError,
     UpstreamRejectedError,
 )
+from service_core.usage import Usage
 from tests.unit.config_core.support import chat, snapshot
 from tests.unit.service_core.virtual_clock import VirtualClock, virtual_clock
 
@@ -38,6 +39,8 @@ class Reply:
     """An answer, or the last part of a stream."""
 
     request_id: str = "req-1"
+    usage: Usage = field(default_factory=Usage)
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,13 +133,17 @@ def attempts_of(
     )
 
 
+def ending(part: str | Reply) -> Reply | None:
+    """What tells that a stream has ended."""
+    return part if isinstance(part, Reply) else None
+
+
 def streamed(
     attempts: Attempts, world: World
 ) -> AsyncGenerator[tuple[str | Reply | Restarted, Target], None]:
     return attempts.stream(
         world.stream,
-        is_last=lambda part: isinstance(part, Reply),
-        request_id=lambda part: part.request_id if isinstance(part, Reply) else "",
+        ending,
     )
 
 

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[3]
 
 PROGRAM = """
 import asyncio, sys
+from service_core.interceptors import ErrorInterceptor
 from service_core.lifecycle import run
 from service_core.logs import configure_logs
 from service_core.server import GrpcServer
@@ -41,20 +42,25 @@ async def start(resources):
     if mode == "starting":
         print("starting", flush=True)
         await asyncio.Event().wait()
-    server = GrpcServer("127.0.0.1", 0)
+    server = GrpcServer("127.0.0.1", 0, interceptors=[ErrorInterceptor()])
     server.add(SERVICE, add_probe, behaviour)
     await server.start()
     await server.set_serving()
     print(server.port, flush=True)
     return [server]
 
-run(start, grace=float(sys.argv[2]))
+async def reload():
+    print("reloaded", flush=True)
+    if mode == "bad":
+        raise ValueError
+
+run(start, grace=float(sys.argv[2]), settle=float(sys.argv[3]), reload=reload)
 print("returned", flush=True)
 """
 
 
 @asynccontextmanager
-async def program(mode: str, grace: float = 1000) -> AsyncIterator[Process]:
+async def program(mode: str, grace: float = 1000, settle: float = 0) -> AsyncIterator[Process]:
     path = os.pathsep.join((str(ROOT), str(ROOT / "generated")))
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -62,6 +68,7 @@ async def program(mode: str, grace: float = 1000) -> AsyncIterator[Process]:
         PROGRAM,
         mode,
         str(grace),
+        str(settle),
         stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE,
@@ -105,14 +112,19 @@ async def test_a_signal_lets_the_running_request_finish_and_refuses_new_ones(
             assert await finished(process) == 0
 
 
-async def test_a_request_that_does_not_end_is_cancelled_after_the_grace() -> None:
-    async with program("hang", grace=0.1) as process:
+@pytest.mark.parametrize("kind", ["UnaryUnary", "UnaryStream"])
+async def test_a_request_that_does_not_end_is_ended_as_unavailable_within_the_grace(
+    kind: str,
+) -> None:
+    async with program("hang", grace=1) as process:
         async with create_channel(f"127.0.0.1:{await line(process)}") as channel:
-            request = asyncio.create_task(call(channel, "UnaryUnary"))
+            request = asyncio.create_task(call(channel, kind))
             assert await line(process) == "running"
             process.send_signal(signal.SIGTERM)
-            with pytest.raises(grpc.aio.AioRpcError):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await request
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "shuts down" in (caught.value.details() or "")
         assert await line(process) == "closed"
         assert await finished(process) == 0
 
@@ -130,6 +142,37 @@ async def test_a_second_signal_ends_at_once() -> None:
         assert await finished(process) == -signal.SIGTERM
         with pytest.raises(grpc.aio.AioRpcError):
             await request
+
+
+async def test_while_it_settles_it_says_not_serving_and_answers_on() -> None:
+    async with (
+        program("answer", settle=1000) as process,
+        create_channel(f"127.0.0.1:{await line(process)}") as channel,
+    ):
+        watch = health(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        process.send_signal(signal.SIGTERM)
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        request = asyncio.create_task(call(channel, "UnaryUnary"))
+        assert await line(process) == "running"
+        assert process.stdin is not None
+        process.stdin.write(b"go on\n")
+        assert (await request)[0].texts == ["finished"]
+
+
+@pytest.mark.parametrize("mode", ["answer", "bad"])
+async def test_a_hang_up_reloads_and_ends_nothing(mode: str) -> None:
+    async with program(mode) as process:
+        target = f"127.0.0.1:{await line(process)}"
+        for _ in range(2):
+            process.send_signal(signal.SIGHUP)
+            assert await line(process) == "reloaded"
+        async with create_channel(target) as channel:
+            answer = await health(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        process.send_signal(signal.SIGTERM)
+        _, log = await asyncio.wait_for(process.communicate(), 60)
+        assert (b"reload failed" in log) == (mode == "bad")
 
 
 async def test_a_signal_during_the_start_closes_what_was_opened() -> None:

@@ -1,7 +1,6 @@
 """A process's identity and TLS: what it needs, and how its own services meet."""
 
 import json
-import stat
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from cascada.config.v1 import model_configuration_pb2
 from cascada.embedding.v1 import embedding_service_pb2 as embedding
+from pydantic import SecretStr
 
 from config_core.errors import (
     ConfigurationFileError,
@@ -19,7 +19,10 @@ from config_core.errors import (
     Reason,
     UnauthenticatedError,
 )
+from config_core.forward import Forwarded
 from config_core.identity import Role
+from config_core.model_configuration import ModelConfiguration
+from config_core.sources.request import Provenance
 from service_core.identity import access
 from service_core.process import Process, configure, open_process
 from service_core.server import GrpcServer
@@ -87,10 +90,9 @@ async def test_services_of_one_process_know_one_another_and_nobody_else_knows_ho
 ) -> None:
     async with _served(tmp_path) as (opened, server):
         target = f"127.0.0.1:{server.port}"
-        inside = replace(opened, own_targets=frozenset({target}))
+        inside = replace(opened, own={target: server})
         async with inside.channel(target) as channel:
             await call(channel, "UnaryUnary")
-        assert inside.next_service("query", target).target == target
         async with opened.channel(target) as channel:
             error = await failure(channel)
         assert caught(error).code_reason is Reason.UNAUTHENTICATED
@@ -98,16 +100,15 @@ async def test_services_of_one_process_know_one_another_and_nobody_else_knows_ho
 
 
 @pytest.mark.usefixtures("_probe_is_open_to_services")
-async def test_with_tls_they_meet_on_sockets_that_nobody_else_opens(tmp_path: Path) -> None:
+async def test_with_tls_they_need_no_certificate_for_one_another(tmp_path: Path) -> None:
     certificates = Certificates(tmp_path)
     async with _served(tmp_path, **certificates.server()) as (opened, server):
-        assert opened.sockets is not None
-        assert stat.S_IMODE(opened.sockets.stat().st_mode) == stat.S_IRWXU
-        target = server.socket_target
-        assert target is not None
-        async with replace(opened, own_targets=frozenset({target})).channel(target) as channel:
+        target = f"192.0.2.1:{server.port}"  # what its certificate is not for
+        inside = replace(opened, own={target: server})
+        async with inside.channel(target) as channel:
             await call(channel, "UnaryUnary")
-    assert not opened.sockets.exists()
+        keys = ModelConfiguration(chat_api_key=SecretStr("canary"))
+        assert inside.next_service("query", target).pack(Forwarded(keys, Provenance()))
 
 
 async def test_a_folder_for_sockets_has_one_for_each_service(tmp_path: Path) -> None:

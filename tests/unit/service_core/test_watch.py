@@ -110,3 +110,13 @@ async def test_the_watch_outlives_a_fault_of_what_it_tells(tmp_path: Path) -> No
             await reader.is_told()
     assert logs
     assert "canary" not in str(logs)
+
+
+async def test_all_are_read_again_on_demand_changed_or_not(tmp_path: Path) -> None:
+    readers, watch = [Reader(), Reader()], Watch()
+    readers[0].failing = True
+    for reader in readers:
+        watch.add([tmp_path / "a"], reader.reload)
+    await watch.reload()
+    for reader in readers:
+        await reader.is_told()
