@@ -11,6 +11,8 @@ MEASUREMENTS: Mapping[str, str] = {
     "evaluation": "bench.evaluation",
     "peers": "bench.cost.peers",
     "retrieval": "bench.retrieval",
+    "resolution": "bench.resolution",
+    "overload": "bench.overload",
 }
 """What `make bench` measures: the modules by name, each with a `main`."""
 QUICK = {"quick": "bench.cost.quick"}

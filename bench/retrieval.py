@@ -101,10 +101,10 @@ async def _of_store(name: str, chunks: int, dimensions: int) -> list[Row]:
     async with _opened(name) as store:
         every = vectors(chunks, dimensions, seed=1)
         asked = vectors(QUERIES, dimensions, seed=2)
-        await _fill(store, "one", every)
+        await fill(store, "one", every)
         share = chunks // TENANTS
         for number in range(TENANTS):
-            await _fill(store, f"of-{TENANTS}-{number}", every[number * share :][:share])
+            await fill(store, f"of-{TENANTS}-{number}", every[number * share :][:share])
         await _settle(store, asked[0])
         kept = Filter(None, (Equals("tenth", 0),))
         of_kept = (np.arange(chunks) // CHUNKS_A_DOCUMENT) % 10 < KEPT_OF_TEN
@@ -114,7 +114,7 @@ async def _of_store(name: str, chunks: int, dimensions: int) -> list[Row]:
             ("one tenant, filter keeps a tenth", "one", every, kept, of_kept),
         )
         for search, tenant, held, restriction, mask in plan:
-            find = _finder(store, tenant, restriction or Filter())
+            find = finder(store, tenant, restriction or Filter())
             recall = await _recall(find, held, mask, asked)
             latencies = []
             for query in asked:
@@ -141,7 +141,7 @@ async def _opened(name: str) -> AsyncIterator[Store]:
             yield store
 
 
-async def _fill(store: Store, tenant: str, held: Vectors) -> None:
+async def fill(store: Store, tenant: str, held: Vectors) -> None:
     """Write documents of twenty chunks, some at once."""
     space = EmbeddingSpace(ModelProvider.OPENAI, "bench-model", held.shape[1], "", "openai")
     starts = iter(range(0, len(held), CHUNKS_A_DOCUMENT))
@@ -170,7 +170,7 @@ async def _fill(store: Store, tenant: str, held: Vectors) -> None:
 
 async def _settle(store: Store, query: Vectors) -> None:
     """Wait until searches no longer get faster: PostgreSQL builds its index in the background."""
-    find = _finder(store, "one", Filter())
+    find = finder(store, "one", Filter())
     best, ends = float("inf"), time.monotonic() + _SETTLE_SECONDS
     while time.monotonic() < ends:
         began = time.perf_counter()
@@ -186,7 +186,9 @@ async def _settle(store: Store, query: Vectors) -> None:
 Find = Callable[[bytes], Awaitable[list[str]]]
 
 
-def _finder(store: Store, tenant: str, restriction: Filter) -> Find:
+def finder(store: Store, tenant: str, restriction: Filter) -> Find:
+    """What searches by a vector, and gives the ids of the chunks that it finds."""
+
     async def find(vector: bytes) -> list[str]:
         query = SearchQuery(SearchMode.DENSE, TOP_K, vector, None, restriction)
         return [hit.chunk_id for hit in await store.search(tenant, _COLLECTION, query)]

@@ -29,7 +29,7 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
         allow_insecure=process.settings.allow_insecure,
     )
     stack.push_async_callback(clients.aclose)
-    upstream = UpstreamMonitor(SERVICE, process.metrics, clients)
+    upstream = UpstreamMonitor(SERVICE, process.metrics, clients, process.spans(SERVICE))
     local = LocalEmbeddingProvider()
     stack.push_async_callback(local.aclose)
     providers: dict[ModelProvider, EmbeddingProvider] = {

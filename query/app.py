@@ -29,9 +29,11 @@ from query.retriever import Retriever
 from query.service import QueryService
 from query.servicer import QueryServicer
 from query.store import open_store
+from query.store.analysis import stem_cache
 from service_core.process import Process
 from service_core.readiness import serve_when_loaded
 from service_core.server import GrpcServer
+from service_core.telemetry.caches import show_cache
 from service_core.upstream.clients import ClientPool, Transport
 from service_core.upstream.monitor import UpstreamMonitor
 
@@ -50,7 +52,8 @@ async def build(process: Process, stack: AsyncExitStack) -> GrpcServer:
         transport=Transport(settings.provider_transport), allow_insecure=settings.allow_insecure
     )
     stack.push_async_callback(clients.aclose)
-    upstream = UpstreamMonitor(SERVICE, process.metrics, clients)
+    upstream = UpstreamMonitor(SERVICE, process.metrics, clients, process.spans(SERVICE))
+    show_cache(process.metrics.live, SERVICE, "stems", stem_cache)
     engine = LocalChatEngine(settings.local_chat_model_path)
     stack.push_async_callback(engine.close)
     providers: dict[ModelProvider, ChatProvider] = {

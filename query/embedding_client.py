@@ -13,7 +13,7 @@ from config_core.forward import Forwarded
 from config_core.space import EmbeddingSpace
 from service_core.client import NextService
 from service_core.deadline import Deadline
-from service_core.hop import MARK
+from service_core.hop import hop_metadata
 from service_core.request_context import RequestContext
 from service_core.trace import Hop, usage_from_wire
 from service_core.usage import Usage
@@ -72,7 +72,7 @@ class EmbeddingClient:
         )
         async with self._service.errors():
             response = await self._stub.Embed(
-                request, timeout=deadline.handed_down(), metadata=MARK
+                request, timeout=deadline.handed_down(), metadata=hop_metadata()
             )
         return Embedded(
             vectors=response.embeddings,

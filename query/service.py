@@ -130,8 +130,7 @@ class QueryService:
         answer = Collected()
         parts = run.attempts.stream(
             call,
-            is_last=lambda part: isinstance(part, Finished),
-            request_id=_request_id,
+            ending=_ending,
         )
         async with aclosing(parts):
             async for part, target in parts:
@@ -203,5 +202,5 @@ class QueryService:
         return self._providers[target.connection.protocol]
 
 
-def _request_id(part: StreamPart) -> str:
-    return part.request_id if isinstance(part, Finished) else ""
+def _ending(part: StreamPart) -> Finished | None:
+    return part if isinstance(part, Finished) else None

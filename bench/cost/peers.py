@@ -11,6 +11,7 @@ import uvloop
 
 from bench.cost import plan, report, works
 from bench.cost.figures import Figures
+from bench.cost.first_token import measured as first_token_of
 from bench.cost.report import Ratio
 from bench.peers import environments, gateways
 from bench.peers.embedded import drive
@@ -25,7 +26,7 @@ _PEER_STREAMED = 60
 
 def main() -> None:
     """Measure everything, print it and write the results."""
-    figures = uvloop.run(_measured())
+    figures, first_token = uvloop.run(_measured())
     parts = [_HEAD.format(date=datetime.now(UTC).date(), machine=_machine())]
     PLOTS.mkdir(exist_ok=True)
     for at_once, each in figures.items():
@@ -39,8 +40,16 @@ def main() -> None:
             label = f"CPU milliseconds a {'stream' if stream else 'request'}, {title}"
             (PLOTS / name).write_text(report.bars(label, chosen), "utf-8")
             parts.append(f"![{label}](plots/{name})\n")
+    straight, through = first_token
+    parts.append(_FIRST.format(straight=straight, through=through, later=through - straight))
     RESULTS.write_text("\n".join(parts), "utf-8")
 
+
+_FIRST = """## First token
+
+One stream at a time, p50: {straight:.2f} ms straight from the provider, {through:.2f} ms through
+agent execution and query; {later:.2f} ms later (target: 3).
+"""
 
 _HEAD = """# What a request costs
 
@@ -56,7 +65,7 @@ def _machine() -> str:
     return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
 
 
-async def _measured() -> dict[int, dict[str, Figures]]:
+async def _measured() -> tuple[dict[int, dict[str, Figures]], tuple[float, float]]:
     await environments.prepare()
     measured: dict[int, dict[str, Figures]] = {}
     for at_once in CONCURRENCIES:
@@ -72,7 +81,8 @@ async def _measured() -> dict[int, dict[str, Figures]]:
                         library, folder, provider, count=_PEER_WHOLE, at_once=at_once
                     )
                 measured[at_once] = figures
-    return measured
+                first_token = await first_token_of(folder, provider)
+    return measured, first_token
 
 
 def _peers(folder: Path, provider: int) -> list[plan.Planned]:

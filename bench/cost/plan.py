@@ -29,6 +29,7 @@ def floors(folder: Path, provider: int) -> list[Planned]:
         Planned("floor: echo, 2 hops", WHOLE, lambda: works.echo(folder, 2)),
         Planned("floor: echo, 3 hops", WHOLE, lambda: works.echo(folder, 3)),
         Planned("floor: echo and POST", WHOLE, lambda: works.bare_post(folder, provider)),
+        Planned("floor: store's search", WHOLE, lambda: works.store_search(folder)),
         Planned("floor: stream, 1 hop", STREAMED, lambda: works.echo(folder, 1, stream=True)),
         Planned("floor: stream, 2 hops", STREAMED, lambda: works.echo(folder, 2, stream=True)),
         Planned(
@@ -94,14 +95,14 @@ def ratios(figures: Mapping[str, Figures]) -> list[Ratio]:
     post = cpu["floor: echo and POST"] - cpu["floor: echo, 1 hop"]
     read = cpu["floor: echo and SSE"] - cpu["floor: echo, 1 hop"]
     two = cpu["floor: echo, 2 hops"] + post
-    three = cpu["floor: echo, 3 hops"] + 2 * post
+    three = cpu["floor: echo, 3 hops"] + 2 * post + cpu["floor: store's search"]
     stream = cpu["floor: stream, 2 hops"] + read
     one, many = (
         cpu[f"Cascada: query, {n}"] for n in ("1 tenant and key", "2,000 tenants and keys")
     )
     return [
         Ratio("agent, query / (2 hops + POST)", cpu["Cascada: agent, query"] / two, 1.6),
-        Ratio("cascade / (3 hops + 2 POSTs)", cpu["Cascada: cascade"] / three, 1.6),
+        Ratio("cascade / (3 hops + 2 POSTs + search)", cpu["Cascada: cascade"] / three, 1.6),
         Ratio(
             "serve all / three processes",
             cpu["Cascada: cascade, serve all"] / cpu["Cascada: cascade"],

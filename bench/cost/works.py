@@ -1,5 +1,6 @@
 """The works that are measured: each gives a request to make and the processes that serve it."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from cascada.query.v1.query_service_pb2_grpc import QueryServiceStub
 from bench.cost import messages
 from bench.cost.processes import free_port, listening, python, running
 from bench.cost.services import NAMES, services
+from bench.retrieval import fill, finder, vectors
 from bench.upstream import DIMENSIONS
+from query.store import Filter, open_store
 from tests.system.asking import index_all
 
 COLLECTION = "bench"
@@ -88,6 +91,20 @@ async def bare_post(
         await listening(port)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield Prepared(_query(QueryServiceStub(channel), stream=stream), [pid])
+
+
+@asynccontextmanager
+async def store_search(folder: Path) -> AsyncIterator[Prepared]:
+    """The store's own search among as many vectors, in this process."""
+    async with open_store(f"sqlite:///{folder / 'floor.db'}") as store:
+        held = vectors(CHUNKS, DIMENSIONS, seed=1)
+        await fill(store, "one", held)
+        find, vector = finder(store, "one", Filter()), held[0].tobytes()
+
+        async def search(_: int) -> object:
+            return await find(vector)
+
+        yield Prepared(search, [os.getpid()])
 
 
 @asynccontextmanager

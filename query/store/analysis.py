@@ -119,6 +119,10 @@ def _stem(word: str) -> str:
     return stem
 
 
+stem_cache = _stem.cache_info
+"""How the cache of stems is used."""
+
+
 def _bare(word: str) -> str:
     without = unicodedata.normalize("NFD", word).translate(_ACCENTS)
     return unicodedata.normalize("NFC", without)
