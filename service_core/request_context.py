@@ -1,11 +1,13 @@
 """Who a request is for, and whether its sender's word on provenance and keys is taken."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import grpc
 from cascada.common.v1 import request_context_pb2
 from cascada.config.v1 import model_configuration_pb2, provenance_pb2
+from google.protobuf.descriptor import Descriptor
 
 from config_core.errors import InvalidArgumentError, PermissionDeniedError, Reason, Violation
 from config_core.sources.tenant import DEFAULT_TENANT
@@ -73,11 +75,17 @@ def context_of(request: Any) -> request_context_pb2.RequestContext | None:
     """The context of a request, or of the options that open a stream; None where there is none."""
     if request is None:
         return None
-    fields = request.DESCRIPTOR.fields_by_name
-    if "context" in fields:
+    place = _place_of_context(request.DESCRIPTOR)
+    if place == "context":
         found: request_context_pb2.RequestContext = request.context
         return found
-    return context_of(request.options) if "options" in fields else None
+    return context_of(request.options) if place else None
+
+
+@cache
+def _place_of_context(message: Descriptor) -> str:
+    """The field of a message that is, or holds, its context; "" where none does."""
+    return next((name for name in ("context", "options") if name in message.fields_by_name), "")
 
 
 def tenant_of(request: Any, caller: Caller | None) -> str | None:

@@ -13,7 +13,7 @@ from config_core.effective import EffectiveConfiguration, Target
 from config_core.fingerprint import fingerprint
 from service_core.attempts import Attempt, Outcome
 from service_core.identity.caller import Caller
-from service_core.log_lines import ids_of_record
+from service_core.log_lines import ids_of_record, own_texts
 from service_core.record import Record
 from service_core.redaction import redact
 from service_core.request_context import context_of, tenant_of
@@ -91,6 +91,9 @@ class Entry:
             if message is not None
         }
 
+
+# Names of our own, so that a line with them is not looked through for keys.
+own_texts("key", "key_owner", "key_source")
 
 _SHOWN = (
     "operation",
