@@ -576,15 +576,19 @@ async def test_an_embedding_that_is_killed_leaves_nothing_of_its_document(world:
     acknowledged = []
     first = asyncio.Event()
 
+    async def one_after_the_other() -> AsyncIterator[SourceDocument]:
+        yield MADRID
+        await first.wait()
+        yield LONG
+
     async def run() -> None:
-        async for event in world.indexer.index(world.options(), stream([MADRID, LONG])):
+        async for event in world.indexer.index(world.options(), one_after_the_other()):
             assert isinstance(event, DocumentResult)
             acknowledged.append(event.document_id)
             first.set()
 
     task = asyncio.create_task(run())
     await reached.wait()
-    await first.wait()
     task.cancel()
     await asyncio.wait([task])
     assert acknowledged == ["madrid"]

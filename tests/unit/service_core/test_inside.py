@@ -160,7 +160,7 @@ async def test_the_handler_knows_its_deadline_and_metadata(opened: Open, kind: s
     async with opened(look) as channel:
         await ended(method(channel, kind)(text("q"), timeout=9, metadata=(("cascada-hop", "1"),)))
         await ended(method(channel, kind)(text("q")))
-    assert 0 < seen[0] <= 9
+    assert 0 < seen[0] < 9.5  # gRPC rounds it up
     assert seen[1]["cascada-hop"] == "1"
     assert seen[2] is None
 

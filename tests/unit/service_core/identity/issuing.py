@@ -70,7 +70,7 @@ class SigningKey:
         every = {
             "iss": ISSUER,
             "aud": AUDIENCE,
-            "exp": now + 600,
+            "exp": now + 7200,  # a run of all tests takes its time
             "nbf": now - 1,
             "iat": now - 1,
             "sub": "alice",
