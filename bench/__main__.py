@@ -1,6 +1,7 @@
 """`python -m bench`: every measurement, one after another; with names, only those."""
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -21,6 +22,7 @@ QUICK = {"quick": "bench.cost.quick"}
 
 def main(names: Sequence[str]) -> None:
     """Run the named measurements, or all."""
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # it would tell of each child
     known = {**MEASUREMENTS, **QUICK}
     unknown = [name for name in names if name not in known]
     if unknown:

@@ -91,7 +91,9 @@ class Snapshot:
 
     @cached_property
     def _general_credentials(self) -> Credentials:
-        return self._credentials_of(ANY_TENANT)
+        # A name that is longer than all that the file knows is nobody's, whatever it has there.
+        longest = max(self._credentials, key=len, default="")
+        return self._credentials_of(f"{longest}{ANY_TENANT}")
 
     def _credentials_of(self, tenant_id: str) -> Credentials:
         return Credentials(self.document, self.environment, self.secrets, tenant_id)

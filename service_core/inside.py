@@ -116,6 +116,7 @@ class _Context(grpc.aio.ServicerContext[Any, Any]):
         self.at = None if timeout is None else time.monotonic() + timeout
         self.answers: asyncio.Queue[Any] = asyncio.Queue()
         self.room = asyncio.Semaphore(UNREAD)
+        self.is_over = False
         self._request: Any = request
         self._metadata = tuple(metadata)
         self._peer = peer
@@ -128,6 +129,8 @@ class _Context(grpc.aio.ServicerContext[Any, Any]):
         return request
 
     async def write(self, message: Any) -> None:
+        if self.is_over:  # nobody reads any more, and so there would never be room
+            raise asyncio.InvalidStateError("The call is over.")
         await self.room.acquire()
         self.answers.put_nowait(message)
 
@@ -232,6 +235,7 @@ class _Running:
     def _end(self, answer: Any, error: grpc.aio.AioRpcError | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._context.is_over = True
         if not self._ended.done():
             self._ended.set_result(answer if error is None else error)
         self._context.answers.put_nowait(_END)

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from config_core.errors import InvalidArgumentError, Reason, Violation
 from service_core.identity.caller import Caller
+from service_core.load import UNCOUNTED, Callers
 
 # Generic in its stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -44,6 +45,9 @@ class Call:
     caller: Caller | None = None
     """Who calls, once that is known; None where identity is off."""
 
+    callers: Callers = field(default=UNCOUNTED, repr=False)
+    """Counts the call while it waits for what its caller sends."""
+
     _parse: Parse = field(default=bytes, repr=False)
 
     @property
@@ -70,7 +74,11 @@ class Call:
 
     async def _next(self) -> Any:
         """What the caller sends next; None at its end."""
-        data = await self.context.read()
+        self.callers.begin(self)
+        try:
+            data = await self.context.read()
+        finally:
+            self.callers.end(self)
         if data is grpc.aio.EOF:
             return None
         try:

@@ -38,6 +38,7 @@ class LoadInterceptor(HandlerInterceptor):
             yield
             return
         async with self._admission.admitted(indexing=call.method in _INDEXING):
+            call.callers = self._admission.callers
             yield
 
     def _is_own(self, call: Call) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from config_core.configuration_file import SecretOrigin
+from config_core.connection import Credential
 from config_core.effective import Skip, Target
 from config_core.errors import CascadaError, Reason
 from config_core.fingerprint import same_secret
@@ -83,6 +84,30 @@ def test_the_right_tenant_and_connection_are_given_the_secret() -> None:
     assert credential is not None
     assert credential.key.get_secret_value() == "sk-of-somebody"
     assert spy.asked
+
+
+@pytest.mark.parametrize("name", ["*", "other", "nobody"])
+def test_a_tenants_credential_is_nobody_elses_whatever_its_name(name: str) -> None:
+    credentials = {"openai": {"from": {"env": "KEY"}}}
+    document = {"tenants": {name: {"credentials": credentials}}}
+    found = snapshot(document, {"KEY": "sk-of-one-tenant"})
+    values = {"chat_provider": "openai"}
+
+    def credential(tenant: str) -> Credential | None:
+        return resolve(found, values, tenant=tenant).effective.primary.connection.credential
+
+    assert credential(name) is not None
+    assert credential(TENANT) is None
+
+
+@pytest.mark.parametrize("name", ["", "**"])
+def test_a_secret_of_a_strange_tenant_is_nobody_elses(name: str) -> None:
+    spy = Spy()
+    found = service({"provider": "openai", "tenants": [name]}, spy)
+    assert (
+        resolve(found, {"chat_provider": "openai"}).effective.primary.connection.credential is None
+    )
+    assert not spy.asked
 
 
 def test_secrets_are_compared_whole_and_by_presence() -> None:

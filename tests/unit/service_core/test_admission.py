@@ -2,12 +2,20 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from config_core.errors import OverloadedError
-from service_core.admission import RETRY_SECONDS, SHORT_QUEUE, SHORT_SECONDS, Admission
+from service_core.admission import (
+    AGAIN_SECONDS,
+    RETRY_SECONDS,
+    SHORT_FOR_SECONDS,
+    SHORT_QUEUE,
+    SHORT_SECONDS,
+    Admission,
+)
 from service_core.load import Load
 from service_core.telemetry import LiveGauges
 
@@ -126,21 +134,51 @@ async def test_a_queue_that_overflows_is_short_from_then_on() -> None:
         assert (admission.queued, admission.refused) == (SHORT_QUEUE, 22 - SHORT_QUEUE)
 
 
-async def test_after_a_second_without_a_refusal_the_queue_has_its_whole_length_again(
+async def test_a_while_after_it_overflowed_the_queue_has_its_whole_length_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("service_core.admission.CALM_SECONDS", 0.05)
+    now = 0.0
+    monkeypatch.setattr("service_core.admission.time", SimpleNamespace(perf_counter=lambda: now))
     admission = door(most=1, queued=20)
     async with at(admission) as requests:
         requests.arrive()
         await until(lambda: requests.begun == [0])
         requests.arrive(21)
         await until(lambda: admission.refused > 0)
+        now += SHORT_FOR_SECONDS * 0.9
         refused = admission.refused
-        await asyncio.sleep(0.1)
+        requests.arrive()
+        await until(lambda: admission.refused == refused + 1)  # which leaves the while as long
+        now += SHORT_FOR_SECONDS * 0.2
         requests.arrive(20 - SHORT_QUEUE)
         await until(lambda: admission.queued == 20)
-        assert admission.refused == refused
+        assert admission.refused == refused + 1
+
+
+@pytest.mark.parametrize(("after", "times"), [(AGAIN_SECONDS * 0.9, 2), (AGAIN_SECONDS * 1.1, 1)])
+async def test_a_queue_that_overflows_again_before_long_is_short_for_twice_as_long(
+    after: float, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("service_core.admission.time", SimpleNamespace(perf_counter=lambda: now))
+    admission = door(most=1, queued=20, seconds=1000)
+    async with at(admission) as requests:
+        requests.arrive()
+        await until(lambda: requests.begun == [0])
+        requests.arrive(21)
+        once = 21 - SHORT_QUEUE
+        await until(lambda: admission.refused == once)
+        now += SHORT_FOR_SECONDS + after
+        requests.arrive(once)
+        await until(lambda: admission.refused == 2 * once)
+        refused = admission.refused
+        now += SHORT_FOR_SECONDS * (times - 0.1)
+        requests.arrive()
+        await until(lambda: admission.refused == refused + 1)
+        now += SHORT_FOR_SECONDS * 0.2
+        requests.arrive(20 - SHORT_QUEUE)
+        await until(lambda: admission.queued == 20)
+        assert admission.refused == refused + 1
 
 
 async def test_who_waits_too_long_is_refused_with_a_wait() -> None:

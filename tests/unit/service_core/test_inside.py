@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -283,3 +283,24 @@ async def test_a_call_that_is_cancelled_before_it_began_is_never_begun() -> None
         assert not waiting.entered.is_set()
 
     await inside(waiting, work)
+
+
+async def test_a_handler_that_takes_no_notice_of_the_end_can_not_go_on_writing() -> None:
+    left = asyncio.Event()
+
+    async def deaf(_: Context) -> AsyncIterator[Message]:
+        try:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            for _number in range(UNREAD + 1):
+                yield text("to nobody")
+        finally:
+            left.set()
+
+    async def work(channel: grpc.aio.Channel) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ended(method(channel, "UnaryStream")(text("question"), timeout=0.05))
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await left.wait()
+
+    await inside(deaf, work)

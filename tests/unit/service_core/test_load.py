@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncGenerator
+from types import SimpleNamespace
 
 import pytest
 
@@ -7,7 +8,7 @@ from config_core.errors import CascadaError
 from config_core.model_configuration import ModelProvider
 from service_core.client import NextService
 from service_core.deadline import Deadline
-from service_core.load import Away, Load
+from service_core.load import LONG_SECONDS, Away, Load
 from service_core.retry import Attempts
 from tests.unit.service_core.retry_world import Reply, configured
 
@@ -22,6 +23,24 @@ def test_several_calls_of_one_request_make_others_no_fewer_than_none() -> None:
     load = Load(running=1)
     load.away.count = 4
     assert load.busy == 0
+
+
+def test_who_waits_long_for_its_caller_is_not_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("service_core.load.time", SimpleNamespace(monotonic=lambda: now))
+    load = Load(running=3)
+    first, second = object(), object()
+    load.callers.begin(first)
+    now += LONG_SECONDS / 2
+    load.callers.begin(second)
+    assert load.busy == 3
+    now += LONG_SECONDS * 0.75
+    assert load.busy == 2
+    now += LONG_SECONDS
+    assert load.busy == 1
+    load.callers.end(first)
+    load.callers.end(second)
+    assert load.busy == 3
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 import pytest
@@ -103,3 +104,28 @@ def test_the_calls_that_count_as_indexing_exist() -> None:
     service = query_service_pb2.DESCRIPTOR.services_by_name["QueryService"]
     known = {f"/{service.full_name}/{name}" for name in service.methods_by_name}
     assert known >= load._INDEXING
+
+
+@pytest.mark.parametrize("kind", ["unary_unary", "stream_unary"])
+async def test_callers_that_send_nothing_keep_nobody_out(kind: str) -> None:
+    admission = Admission("probe", Load(), most=9, busy=1, queued=9, seconds=20, indexing=1)
+    gate = Gate()
+    gate.open.set()
+    layers = [ErrorInterceptor(), LoadInterceptor(admission, OWN)]
+    server = GrpcServer("127.0.0.1", 0, interceptors=layers)
+    server.add(SERVICE, add_probe, gate.behaviour)
+    await server.start()
+    method = "UnaryUnary" if kind == "unary_unary" else "StreamUnary"
+    try:
+        async with create_channel(f"127.0.0.1:{server.port}") as channel, asyncio.timeout(20):
+            # To this one every call is a stream, and so may leave out what the server waits for.
+            open_call: Any = channel.stream_unary(f"/{SERVICE}/{method}")
+            silent = [open_call() for _ in range(3)]
+            while admission.running < len(silent):  # noqa: ASYNC110 # nobody is told
+                await asyncio.sleep(0.001)
+            assert (await call(channel, method))[0].texts == ["finished"]
+            assert admission.running == len(silent)
+            for each in silent:
+                each.cancel()
+    finally:
+        await server.stop(0)
