@@ -73,13 +73,19 @@ class Row:
 
 
 def main() -> None:
-    """Measure everything, print the table and put it into the page."""
-    rows = [row for chunks, dimensions in SIZES for row in _measured(chunks, dimensions)]
+    """Measure everything, and put the table into the page: after each size, as it takes long."""
+    rows: list[Row] = []
+    for chunks, dimensions in SIZES:
+        for name in STORES:
+            rows += asyncio.run(_of_store(name, chunks, dimensions))
+            _write(rows)
+
+
+def _write(rows: Sequence[Row]) -> None:
     head = "| store | size | search | recall@10 | p50 ms | p99 ms | searches/s, 16 at once |\n"
     table = head + "|---|---|---|--:|--:|--:|--:|\n" + "\n".join(map(str, rows)) + "\n"
     before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
     PAGE.write_text(f"{before}{BEGIN}{table}{END}{rest.partition(END)[2]}", "utf-8")
-    print(table)  # noqa: T201 # it is a program
 
 
 def vectors(count: int, dimensions: int, seed: int) -> Vectors:
@@ -90,10 +96,6 @@ def vectors(count: int, dimensions: int, seed: int) -> Vectors:
     found = near + 0.9 * rng.normal(size=(count, dimensions))
     unit: Vectors = (found / np.linalg.norm(found, axis=1, keepdims=True)).astype("<f4")
     return unit
-
-
-def _measured(chunks: int, dimensions: int) -> list[Row]:
-    return [row for name in STORES for row in asyncio.run(_of_store(name, chunks, dimensions))]
 
 
 async def _of_store(name: str, chunks: int, dimensions: int) -> list[Row]:
