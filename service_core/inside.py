@@ -29,6 +29,7 @@ UNREAD = 16
 """How many answers of a stream wait for their reader before the writer waits."""
 
 _Metadata = Iterable[tuple[str, str | bytes]]
+_Work = Callable[[Call, Handler], Awaitable[Any]]
 _END = object()
 
 
@@ -54,11 +55,11 @@ class InsideChannel(grpc.aio.Channel):
 
     def unary_unary(self, method: str, *_: Any, **__: Any) -> Any:
         """Gives what makes calls of the method."""
-        return self._calls(method, _Answer)
+        return self._calls(method, self._entrance.one, _Answer)
 
     def unary_stream(self, method: str, *_: Any, **__: Any) -> Any:
         """Gives what makes calls of the method."""
-        return self._calls(method, _Answers)
+        return self._calls(method, self._entrance.many, _Answers)
 
     def stream_unary(self, *_: Any, **__: Any) -> Any:
         """Gives what refuses calls of the method: no service of ours streams to another."""
@@ -95,7 +96,7 @@ class InsideChannel(grpc.aio.Channel):
     ) -> None:
         """Nothing is left to do."""
 
-    def _calls(self, method: str, kind: type["_Answer | _Answers"]) -> Any:
+    def _calls(self, method: str, work: _Work, kind: type["_Running"]) -> Any:
         handler = self._find(method)
 
         def call(
@@ -104,7 +105,7 @@ class InsideChannel(grpc.aio.Channel):
             sent = (*(metadata or ()), *self._identity)
             context = _Context(request, sent, self._peer, timeout)
             made = Call(method, context, _parse=_as_it_is)
-            return kind(self._entrance, made, handler, context, self._variables.copy())
+            return kind(lambda: work(made, handler), context, self._variables.copy())
 
         return call
 
@@ -244,16 +245,6 @@ class _Running:
 class _Answer(_Running):
     """A call with one answer, to be awaited."""
 
-    def __init__(
-        self,
-        entrance: Entrance,
-        call: Call,
-        handler: Handler,
-        context: _Context,
-        variables: Variables,
-    ) -> None:
-        super().__init__(lambda: entrance.one(call, handler), context, variables)
-
     def __await__(self) -> Generator[Any, None, Any]:
         try:
             ended = yield from self._ended
@@ -267,16 +258,6 @@ class _Answer(_Running):
 
 class _Answers(_Running):
     """A call that answers with a stream."""
-
-    def __init__(
-        self,
-        entrance: Entrance,
-        call: Call,
-        handler: Handler,
-        context: _Context,
-        variables: Variables,
-    ) -> None:
-        super().__init__(lambda: entrance.many(call, handler), context, variables)
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self._read()
