@@ -75,8 +75,8 @@ class Row:
 def main() -> None:
     """Measure everything, and put the table into the page: after each size, as it takes long."""
     rows: list[Row] = []
-    for chunks, dimensions in SIZES:
-        for name in STORES:
+    for name in STORES:
+        for chunks, dimensions in SIZES:
             rows += asyncio.run(_of_store(name, chunks, dimensions))
             _write(rows)
 

@@ -20,10 +20,10 @@ from query.store.sqlite.pieces import PIECE_BYTES, Pieces
 _FETCH_COST = 8
 _MOST_FETCHED_BYTES = 8 * 1024 * 1024
 # How many standard deviations an estimate may err: from the signs, before the second plane is left
-# alone, and from both, before the vector is. With these 99 of 100 neighbours are found even among
-# vectors without any structure; where there is some, the first looks suffice.
-_ROUGH_DEVIATIONS = 2.5
-_DEVIATIONS = 3.5
+# alone, and from both, before the vector is. With these more than 99 of 100 neighbours are found,
+# also among 150,000 vectors of loose clusters (98 with 2.5 and 3.5), and it takes no longer.
+_ROUGH_DEVIATIONS = 3.5
+_DEVIATIONS = 4.5
 _FIRST_LOOKS = 64
 _MEASURED = 1024
 """So many estimates are made twice before the first ones are trusted to choose."""

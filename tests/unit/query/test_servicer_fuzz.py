@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from cascada.common.v1.retrieval_pb2 import Retrieval
 from cascada.query.v1 import query_service_pb2 as pb
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescriptor
@@ -130,7 +131,7 @@ def _scalars(each: FieldDescriptor) -> st.SearchStrategy[Any]:
 PLAIN: dict[str, Any] = {
     "Query": pb.QueryRequest(message="hola"),
     "StreamQuery": pb.StreamQueryRequest(message="hola"),
-    "Search": pb.SearchRequest(query="hola", retrieval={"collections": ["cities"]}),
+    "Search": pb.SearchRequest(query="hola", retrieval=Retrieval(collections=["cities"])),
 }
 
 
