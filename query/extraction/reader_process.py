@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +14,7 @@ from query.extraction.model import Extracted, ExtractionError, MediaType, checke
 from query.extraction.protocol import READY, job_line, read_answer_line
 
 START_SECONDS = 30.0
+_END_SECONDS = 5.0
 _MODULE = "query.extraction.worker"
 _SLICE_BYTES = 256 * 1024
 _ROOT = Path(__file__).parents[2]
@@ -92,6 +94,11 @@ class ReaderProcess:
             await into.drain()
 
     async def _why_it_ended(self) -> str:
+        if self._from.at_eof():
+            # It is ending by itself: killed now, it could lose the exit code that says why.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_END_SECONDS):
+                    await self._process.wait()
         await self.kill()
         if self._process.returncode == -signal.SIGXCPU:
             return "reading it takes too long: simplify or split it"
