@@ -69,7 +69,7 @@ test-full: .SHELLFLAGS := -euo pipefail -c
 test-full: setup ## run the long tests too, and keep the result in tests/results/<date>.txt
 	@mkdir -p tests/results; \
 	{ \
-	  echo "commit $$(git rev-parse --short HEAD)$$(git diff --quiet HEAD || echo ' with changes')," \
+	  echo "commit $$(git rev-parse --short HEAD)$$(git diff --quiet HEAD -- . ':!tests/results' || echo ' with changes')," \
 	    "$$($(BIN)/python --version), $$(getconf _NPROCESSORS_ONLN) cores"; \
 	  $(BIN)/python -m pytest --no-header -m "not live" -ra --durations=20 $(ARGS); \
 	} | tee "tests/results/$$(date -u +%Y-%m-%d).txt"
