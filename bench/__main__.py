@@ -13,6 +13,8 @@ MEASUREMENTS: Mapping[str, str] = {
     "peers": "bench.cost.peers",
     "retrieval": "bench.retrieval",
     "resolution": "bench.resolution",
+    "indexing": "bench.indexing",
+    "growth": "bench.growth",
     "overload": "bench.overload",
 }
 """What `make bench` measures: the modules by name, each with a `main`."""

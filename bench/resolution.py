@@ -15,6 +15,7 @@ from cascada.config.v1.model_provider_pb2 import MODEL_PROVIDER_MISTRAL
 from rich.console import Console
 from rich.table import Table
 
+from config_core.convert import to_wire
 from config_core.convert_effective import effective_to_wire
 from config_core.convert_provenance import incoming, provenance_to_wire
 from config_core.forward import forward
@@ -73,7 +74,10 @@ def main() -> None:
     }.items():
         least, median = _microseconds(each)
         table.add_row(name, f"{least:.1f}", f"{median:.1f}")
-    table.add_row("configuration and sources on the wire", f"{wire.ByteSize()} bytes", "")
+    sent_on = to_wire(forwarded.configuration), provenance_to_wire(forwarded)
+    size = sum(message.ByteSize() for message in sent_on)
+    table.add_row("configuration and sources to the next hop", f"{size} bytes", "")
+    table.add_row("and in the answer's trace", f"{wire.ByteSize()} bytes", "")
     Console().print(table)
 
 

@@ -136,14 +136,18 @@ _PLAIN = (str, int, bool, ModelProvider)
 
 def canonical_values(values: ModelConfiguration) -> dict[str, Any]:
     """The values as plain JSON, numbers in one form, without secrets."""
+    found = values.__dict__
     return {
         name: value if type(value) in _PLAIN else _canonical(value)
-        for name, value in values.__dict__.items()
-        if value is not None
+        for name in values.model_fields_set
+        if (value := found[name]) is not None
     }
 
 
 def _canonical(value: Any) -> Any:
+    if isinstance(value, float):
+        # A Struct does not tell 1 from 1.0.
+        return int(value) if value.is_integer() else value
     if isinstance(value, Fallbacks):
         return {
             "alternatives": [
@@ -156,8 +160,6 @@ def _canonical(value: Any) -> Any:
             ],
             "fallback_on": sorted(value.fallback_on),
         }
-    if isinstance(value, float) and value.is_integer():
-        return int(value)  # a Struct does not tell 1 from 1.0
     if isinstance(value, list):
         return [_canonical(entry) for entry in value]
     if isinstance(value, Mapping):

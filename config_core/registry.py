@@ -30,6 +30,9 @@ from config_core.sources.environment import Environment, EnvironmentConnection
 from config_core.sources.request import ForwardedConnection
 
 
+_IN_PROCESS = Place(ModelProvider.LOCAL)
+
+
 @dataclass(frozen=True, slots=True)
 class _Address:
     base_url: str
@@ -68,12 +71,14 @@ class Registry:
         self, kind: ConnectionKind, place: Place, claim: Claim
     ) -> tuple[Connection, CascadaError | None]:
         """The connection, and what is to be raised by whoever would call it as it is."""
-        if place == Place(ModelProvider.LOCAL):
+        if place == _IN_PROCESS:
             in_process = Connection(
                 place.provider, "", "", private=False, source=claim.source, keyless=True
             )
             return in_process, _needless(kind, claim)
-        sent = self._forwarded.get((kind, place, claim.reference or ""))
+        sent = None
+        if self._forwarded:
+            sent = self._forwarded.get((kind, place, claim.reference or ""))
         if (
             sent is not None
             and claim.key is None

@@ -29,6 +29,7 @@ _DEPENDENT: Mapping[ConnectionKind, tuple[str, ...]] = {
     "chat": ("chat_model", "fallbacks"),
     "embedding": ("embedding_model", "embedding_dimensions"),
 }
+_UNDECIDED = Place(ModelProvider.LOCAL), Claim(Source.DEFAULT)
 _FIELDS = {kind: frozenset((*CONNECTION_FIELDS[kind], *_DEPENDENT[kind])) for kind in _DEPENDENT}
 
 
@@ -55,11 +56,12 @@ def walk(
     violations: MutableSequence[Violation],
 ) -> Decision:
     """Read the layers from the lowest up and give what the highest of them leave."""
+    place, claim = _UNDECIDED
     decision = Decision(
-        place=Place(ModelProvider.LOCAL),
-        claim=Claim(Source.DEFAULT),
+        place=place,
+        claim=claim,
         stated=Source.DEFAULT,
-        model=default_model(ModelProvider.LOCAL, kind),
+        model=default_model(place.provider, kind),
         model_source=Source.DEFAULT,
     )
     fields = _FIELDS[kind]
