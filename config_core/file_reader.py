@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from config_core.configuration_file import (
+    ANY_TENANT,
     ConfigurationFile,
     CredentialEntry,
     EndpointEntry,
@@ -127,6 +128,8 @@ def _policy_problems(document: ConfigurationFile, policy: Policy) -> Problems:
 def _tenant_problems(document: ConfigurationFile, name: str, tenant: TenantEntry) -> Problems:
     if not 1 <= len(name) <= MAX_TENANT_LENGTH:
         yield "", f"a tenant's name has 1 to {MAX_TENANT_LENGTH} characters"
+    if name == ANY_TENANT:
+        yield "", "is no tenant's name: what holds for everyone stands under defaults and policy"
     for target, credential in tenant.credentials.items():
         problems = _credential_problems(document, name, target, credential)
         yield from _placed(f"credentials.{target}", problems)

@@ -236,6 +236,7 @@ INVALID: dict[str, tuple[dict[str, Any], str]] = {
         "policy.bounds.max_tokens",
     ),
     "tenant without a name": ({"tenants": {"": {}}}, "tenants."),
+    "tenant that would be everyone": ({"tenants": {"*": {}}}, "tenants.*"),
 }
 
 

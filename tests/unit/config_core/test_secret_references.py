@@ -86,7 +86,7 @@ def test_the_right_tenant_and_connection_are_given_the_secret() -> None:
     assert spy.asked
 
 
-@pytest.mark.parametrize("name", ["*", "other", "nobody"])
+@pytest.mark.parametrize("name", ["**", "other", "nobody"])
 def test_a_tenants_credential_is_nobody_elses_whatever_its_name(name: str) -> None:
     credentials = {"openai": {"from": {"env": "KEY"}}}
     document = {"tenants": {name: {"credentials": credentials}}}
