@@ -29,7 +29,6 @@ from config_core.source import Source
 from config_core.sources.environment import Environment, EnvironmentConnection
 from config_core.sources.request import ForwardedConnection
 
-
 _IN_PROCESS = Place(ModelProvider.LOCAL)
 
 
