@@ -17,6 +17,7 @@ from config_core.model_configuration import (
     CONNECTION_FIELDS,
     ConnectionKind,
     ModelConfiguration,
+    ModelProvider,
     set_fields,
 )
 from config_core.place import Place
@@ -111,10 +112,27 @@ class Rules:
                 return Broken(f"{path}.endpoints", f"must be {allowed}", "endpoint")
             by_provider = policy.models.get(place.provider)
             patterns = None if by_provider is None else by_provider.of(kind)
-            if patterns is not None and not any(fnmatchcase(model, each) for each in patterns):
+            if patterns is not None and not _matches(model, patterns):
                 rule = f"{path}.models.{place.provider}.{kind}"
                 return Broken(rule, f"must be {_listed(patterns)}, not {model!r}", "model")
         return None
+
+    def allows_provider(self, provider: ModelProvider) -> bool:
+        """Whether any connection of the provider may be called, as far as its name decides."""
+        lists = (policy.providers for policy in self.policies.values())
+        return all(allowed is None or provider in allowed for allowed in lists)
+
+    def allows_endpoint(self, place: Place) -> bool:
+        """Whether a registered endpoint may be called, whatever the model."""
+        lists = (policy.endpoints for policy in self.policies.values())
+        listed = all(allowed is None or place.entry_name in allowed for allowed in lists)
+        return listed and self.allows_provider(place.provider)
+
+    def allows_model(self, kind: ConnectionKind, provider: ModelProvider, model: str) -> bool:
+        """Whether a model of the provider may be called, as far as its name decides."""
+        lists = (policy.models.get(provider) for policy in self.policies.values())
+        patterns = (None if each is None else each.of(kind) for each in lists)
+        return all(each is None or _matches(model, each) for each in patterns)
 
     @cached_property
     def own_keys(self) -> tuple[OwnKeys, str]:
@@ -141,6 +159,10 @@ class Rules:
 
 def _set(policy: Policy) -> Mapping[str, Any]:
     return set_fields(policy.locks)
+
+
+def _matches(model: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(model, each) for each in patterns)
 
 
 def _listed(names: tuple[str, ...]) -> str:

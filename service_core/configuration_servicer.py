@@ -20,10 +20,10 @@ from config_core.model_configuration import ConnectionKind, ModelProvider
 from config_core.place import Claim, Place
 from config_core.registry import Registry
 from config_core.resolve import Resolution
+from config_core.rules import Rules
 from config_core.snapshot import Snapshots
 from config_core.source import Source
 from config_core.sources.collection import PinnedSpace
-from config_core.sources.request import Incoming
 from service_core.circuit import Circuits, CircuitState
 from service_core.identity.caller import current, is_operator
 from service_core.request_context import Peers, invalid, read_context, refuse_if
@@ -154,27 +154,34 @@ class ConfigurationServicer(pb_grpc.ConfigurationServiceServicer):
     async def ListCapabilities(  # the name is the contract's
         self, request: pb.ListCapabilitiesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ListCapabilitiesResponse:
-        """Tell what providers, models and options there are."""
+        """Tell what providers, models and options the tenant's policy allows."""
         problems: list[Violation] = []
         caller = read_context(request.context, problems)
         refuse_if(problems)
         snapshot = self._snapshots.current
-        registry = snapshot.registry(caller.tenant_id, Incoming())
+        registry, rules = snapshot.registry(caller.tenant_id), snapshot.rules(caller.tenant_id)
         return pb.ListCapabilitiesResponse(
-            providers=[self._provider(provider, registry) for provider in MATRIX],
+            providers=[
+                self._provider(provider, registry, rules)
+                for provider in MATRIX
+                if rules.allows_provider(provider)
+            ],
             endpoints=[
                 pb.EndpointCapabilities(
                     name=name,
                     provider=provider_to_wire(entry.provider),
                     space=entry.space or name,
-                    credential=_credential(registry, Place.of(entry.provider, name)),
-                    circuit=self._circuit(Place.of(entry.provider, name)),
+                    credential=_credential(registry, place),
+                    circuit=self._circuit(place),
                 )
                 for name, entry in snapshot.document.endpoints.items()
+                if rules.allows_endpoint(place := Place.of(entry.provider, name))
             ],
         )
 
-    def _provider(self, provider: ModelProvider, registry: Registry) -> pb.ProviderCapabilities:
+    def _provider(
+        self, provider: ModelProvider, registry: Registry, rules: Rules
+    ) -> pb.ProviderCapabilities:
         row = MATRIX[provider]
         message = pb.ProviderCapabilities(
             provider=provider_to_wire(provider),
@@ -192,6 +199,8 @@ class ConfigurationServicer(pb_grpc.ConfigurationServiceServicer):
             message.operations.append(_OPERATIONS["embedding"])
             message.default_embedding_model = row.embedding.default_model
             for name, model in row.embedding.models.items():
+                if not rules.allows_model("embedding", provider, name):
+                    continue
                 message.embedding_models.add(
                     model=name,
                     dimensions=model.dimensions,

@@ -315,9 +315,11 @@ async def test_a_raw_key_does_not_enter_unencrypted_from_elsewhere(tmp_path: Pat
 # --- capabilities --------------------------------------------------------------------------------
 
 
-async def capabilities(folder: Path, tenant: str = "") -> pb.ListCapabilitiesResponse:
+async def capabilities(
+    folder: Path, tenant: str = "", document: Mapping[str, Any] = DOCUMENT
+) -> pb.ListCapabilitiesResponse:
     context = request_context_pb2.RequestContext(tenant_id=tenant)
-    async with serving(folder) as (stub, _):
+    async with serving(folder, document) as (stub, _):
         return await stub.ListCapabilities(pb.ListCapabilitiesRequest(context=context), timeout=20)
 
 
@@ -373,6 +375,23 @@ async def test_whether_an_endpoint_has_a_key_is_shown_for_the_tenant_that_asks(
         "free": pb.CONFIGURATION_CREDENTIAL_NOT_NEEDED,
     }
     assert acme["corp"] == pb.CONFIGURATION_CREDENTIAL_PRESENT
+
+
+async def test_what_the_policy_of_the_tenant_forbids_is_not_listed(tmp_path: Path) -> None:
+    embeddings = {"openai": {"embedding": ["text-embedding-3-*"]}}
+    policy = {"providers": ["openai", "groq"], "endpoints": ["free", "bare"], "models": embeddings}
+    own = {"policy": {"providers": ["openai", "mistral"]}}
+    document = {**DOCUMENT, "policy": policy, "tenants": {"acme": own}}
+
+    async def listed(tenant: str) -> tuple[set[Any], set[str], set[str]]:
+        found = await capabilities(tmp_path, tenant, document)
+        models = {model.model for row in found.providers for model in row.embedding_models}
+        providers = {row.provider for row in found.providers}
+        return providers, {row.name for row in found.endpoints}, models
+
+    allowed = {"text-embedding-3-small", "text-embedding-3-large"}
+    assert await listed("") == ({OPENAI, GROQ}, {"free", "bare"}, allowed)
+    assert await listed("acme") == ({OPENAI}, {"free"}, allowed)
 
 
 def _called(circuits: Circuits, endpoint: str, *, fails: bool) -> None:

@@ -62,7 +62,8 @@ class ConfigurationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCapabilities(self, request, context):
-        """ListCapabilities tells what providers, models and options this service can serve.
+        """ListCapabilities tells what providers, models and options this service can serve, as far as the
+        tenant's policy allows them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -23,7 +23,9 @@ class ConfigurationServiceStub:
     wrong with it; violations are part of an OK answer.
     """
     ListCapabilities: _aio.UnaryUnaryMultiCallable[_configuration_service_pb2.ListCapabilitiesRequest, _configuration_service_pb2.ListCapabilitiesResponse]
-    """ListCapabilities tells what providers, models and options this service can serve."""
+    """ListCapabilities tells what providers, models and options this service can serve, as far as the
+    tenant's policy allows them.
+    """
 
 class ConfigurationServiceServicer(metaclass=_abc_1.ABCMeta):
     """ConfigurationService explains configurations without calling a provider. Every service serves it for
@@ -46,6 +48,8 @@ class ConfigurationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _configuration_service_pb2.ListCapabilitiesRequest,
         context: _aio.ServicerContext[_configuration_service_pb2.ListCapabilitiesRequest, _abc.Awaitable[_configuration_service_pb2.ListCapabilitiesResponse]],
     ) -> _abc.Awaitable[_configuration_service_pb2.ListCapabilitiesResponse]:
-        """ListCapabilities tells what providers, models and options this service can serve."""
+        """ListCapabilities tells what providers, models and options this service can serve, as far as the
+        tenant's policy allows them.
+        """
 
 def add_ConfigurationServiceServicer_to_server(servicer: ConfigurationServiceServicer, server: _aio.Server) -> None: ...
