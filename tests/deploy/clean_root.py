@@ -14,6 +14,7 @@ from typing import Self
 _SYSTEM = ("usr", "bin", "sbin", "lib", "lib64", "etc/ssl", "etc/alternatives", "dev", "proc")
 _FILES = ("etc/resolv.conf", "etc/hosts", "etc/nsswitch.conf", "etc/ld.so.cache", "etc/pip.conf")
 _TOOLS = ("/usr/bin/unshare", "/usr/bin/nsenter", "/usr/sbin/chroot")
+_SYSTEMS_PREFIX = Path("/usr")
 _PACKAGER = ("PIP_", "SSL_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy")
 
 _LOOPBACK_UP = """
@@ -29,6 +30,8 @@ def why_not() -> str:
         return "only root can change its root"
     if not all(Path(tool).exists() for tool in _TOOLS):
         return f"this machine lacks one of {', '.join(_TOOLS)}"
+    if Path(sys.base_prefix) == _SYSTEMS_PREFIX:
+        return "this Python is the system's own, and an image's stands in a folder of its own"
     command = ["/usr/bin/unshare", "--mount", "--net", "/usr/bin/mount", "-t", "tmpfs", "t", "/mnt"]
     done = subprocess.run(command, capture_output=True, check=False)
     return "" if done.returncode == 0 else "this machine lets nobody mount"
@@ -58,11 +61,10 @@ class CleanRoot:
                 script.append(f"mount --rbind {at} {own}")
                 if name not in ("dev", "proc"):
                     script.append(f"mount -o remount,bind,ro {own}")
-        if Path(sys.base_prefix) != Path("/usr"):
-            # Where the official images have their Python.
-            local = self.path("usr/local")
-            script.append(f"mount --bind -o ro {sys.base_prefix} {local}")
-            script.append(f"mount -o remount,bind,ro {local}")
+        # Where the official images have their Python.
+        local = self.path("usr/local")
+        script.append(f"mount --bind -o ro {sys.base_prefix} {local}")
+        script.append(f"mount -o remount,bind,ro {local}")
         for name in _FILES:
             if Path("/", name).exists():
                 self.path(name).write_bytes(Path("/", name).read_bytes())
