@@ -161,12 +161,15 @@ class BulkEngine(Generic[SourceT]):
         )
 
     async def _try_again(self, batch: _Batch[SourceT]) -> None:
-        """One by one, so that a document that kills its worker takes no other along."""
+        """One by one, so that a document that kills its worker takes no other along.
+
+        After all others: what killed this worker may go on for a while.
+        """
         deaths = batch.deaths + 1
         if deaths == MAX_DEATHS:  # it is one document by now
             await self._reports.put(_given_up(batch.sources[0].document_id))
             return
-        self._batches.extendleft(_Batch([source], deaths) for source in reversed(batch.sources))
+        self._batches.extend(_Batch([source], deaths) for source in batch.sources)
 
 
 def _error_of(message: bytes) -> CascadaError:
