@@ -60,8 +60,9 @@ $(RUNTIME_STAMP):
 demo: $(if $(wildcard $(STAMP)),,$(RUNTIME_STAMP)) ## ask the sample documents a question through all three services
 	@$(BIN)/python -m cli.demo
 
+# Most tests wait for something, so that a file goes to each core; make test ARGS='-n 0' runs them in one process.
 test: setup ## run every test but the long ones and those that need a provider's key
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 # bash for pipefail: the pipe must fail where pytest fails.
 test-full: SHELL := bash

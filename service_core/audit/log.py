@@ -48,7 +48,7 @@ def open_audit(path: Path | None) -> Callable[[], None]:
     logger = logging.getLogger(NAME)
     logger.setLevel(logging.INFO)
     if path is None:
-        return lambda: None
+        return lambda: logger.setLevel(logging.NOTSET)
     try:
         file = _PrivateFile(path, encoding="utf-8")
     except OSError as error:
@@ -69,6 +69,7 @@ def open_audit(path: Path | None) -> Callable[[], None]:
     logger.propagate = False
 
     def close() -> None:
+        logger.setLevel(logging.NOTSET)
         logger.handlers[:] = []
         logger.propagate = True
         listener.stop()

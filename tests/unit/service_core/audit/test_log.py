@@ -44,10 +44,12 @@ def written(close: Callable[[], None]) -> None:
 
 def test_nobody_keeps_lines_until_the_audit_is_opened(log: io.StringIO) -> None:
     assert not audit.is_enabled()
-    written(audit.open_audit(None))
+    close = audit.open_audit(None)
     assert audit.is_enabled()
     audit.write({"tenant": "acme"})
     assert json.loads(log.getvalue())["tenant"] == "acme"
+    close()
+    assert not audit.is_enabled()
 
 
 def test_a_file_gets_the_lines_and_the_log_does_not(log: io.StringIO, tmp_path: Path) -> None:
