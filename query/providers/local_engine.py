@@ -215,9 +215,13 @@ class LocalChatEngine:
         parameters.warmup = False
         parameters.verbosity = -1
         try:
-            self._server = xllamacpp.Server(parameters)
+            server = xllamacpp.Server(parameters)
+            # Until its loop has begun, the engine would not hear that it is to end, and whoever
+            # frees it would wait for ever, with the interpreter's lock: hence a first answer.
+            server.handle_completions({"prompt": "a", "n_predict": 1}, _ignore)
         except Exception:  # noqa: BLE001 - the engine names no types
             raise LocalModelUnavailableError("broken") from None
+        self._server = server
         self._socket_path = parameters.hostnames[0]
 
     def _run(self, body: dict[str, Any], bridge: Bridge) -> None:
@@ -234,6 +238,10 @@ class LocalChatEngine:
         else:
             closed = LocalGenerationError("The local model was closed.") if self._closed else None
             bridge.send(closed)
+
+
+def _ignore(_: object) -> None:
+    """Take an answer that nobody needs."""
 
 
 def _text(piece: Any) -> str:

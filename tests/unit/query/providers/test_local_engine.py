@@ -3,7 +3,7 @@ import http.client
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from unittest import mock
 
 import pytest
 import pytest_asyncio
+import xllamacpp
 
 from query.providers.local_engine import EngineState, LocalChatEngine
 from query.providers.local_errors import (
@@ -278,6 +279,24 @@ async def test_closing_removes_the_socket_and_can_be_repeated() -> None:
     await engine.close()
     await engine.close()
     assert not folder.exists()
+
+
+async def test_it_has_answered_once_loaded_so_that_closing_it_then_ends() -> None:
+    # One whose loop has not begun would be joined for ever, with the interpreter's lock held.
+    engine = LocalChatEngine(slots=1, threads=1, context_tokens=256)
+    real, answered = xllamacpp.Server, []
+
+    class Watched:
+        def __init__(self, parameters: object) -> None:
+            self._server = real(parameters)
+
+        def handle_completions(self, request: object, _: Callable[[object], None]) -> None:
+            self._server.handle_completions(request, answered.append)
+
+    with mock.patch.object(xllamacpp, "Server", Watched):
+        await engine.load()
+    assert answered
+    await engine.close()
 
 
 async def test_a_long_temporary_folder_does_not_break_the_socket(
