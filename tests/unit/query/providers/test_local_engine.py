@@ -284,7 +284,8 @@ async def test_closing_removes_the_socket_and_can_be_repeated() -> None:
 async def test_it_has_answered_once_loaded_so_that_closing_it_then_ends() -> None:
     # One whose loop has not begun would be joined for ever, with the interpreter's lock held.
     engine = LocalChatEngine(slots=1, threads=1, context_tokens=256)
-    real, answered = xllamacpp.Server, []
+    real = xllamacpp.Server
+    answered: list[object] = []
 
     class Watched:
         def __init__(self, parameters: object) -> None:
