@@ -111,7 +111,7 @@ class Settings(EnvironmentModel):
     max_busy_requests: Annotated[int, Field(ge=1)] = 12
     """How many requests a process works on that do not wait for a provider or another process."""
     max_queued_requests: Annotated[int, Field(ge=1)] = 128
-    """How many wait to begin; when it overflows, few do until the load is less."""
+    """How many wait to begin at most; where the queue goes on growing, fewer do."""
     max_queue_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
     """How long one waits to begin before it is refused."""
     max_concurrent_indexing: Annotated[int, Field(ge=1)] = 4

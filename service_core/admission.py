@@ -2,11 +2,7 @@
 
 Requests that wait for a provider cost little, and many may run. Those that are busy here share one
 CPU, and more of them at once only make each other late: they are few. Who waits for either waits
-here, one after the other. The queue has room for a burst, and for callers who ask again as soon as
-they are answered. When it overflows there is more than can be served, and waiting only makes every
-answer late: from then on the queue is short for a second, and where it then overflows again before
-long, for twice as long each time. It is not short for as long as somebody is refused: callers who
-all fit the whole queue would be refused for ever after one burst.
+here, one after the other; `QueueRoom` says how many may.
 
 gRPC hands over the calls that have arrived one at a time, some five turns of the event loop apart:
 a busy loop leaves them in a queue of gRPC's own, where they grow old unseen. Hence a request only
@@ -15,7 +11,6 @@ has nothing else to do.
 """
 
 import asyncio
-import math
 import random
 import time
 from collections import deque
@@ -26,6 +21,7 @@ from dataclasses import dataclass, field
 from config_core.errors import OverloadedError
 from config_core.settings import Settings
 from service_core.load import Callers, Load
+from service_core.queue_room import QueueRoom
 from service_core.telemetry import Labelled, LiveGauges
 
 QUIET_TURNS = 8
@@ -39,12 +35,6 @@ FULL_SECONDS = 0.002
 """How long to wait before looking again whether there is room, where there was none."""
 SHORT_TURNS, SHORT_SECONDS = 2, 0.00006
 """Turns of this length in a row are those of a loop that has nothing to do: a request may begin."""
-SHORT_QUEUE = 8
-"""How many wait while there is more than can be served."""
-SHORT_FOR_SECONDS, MOST_SHORT_FOR_SECONDS = 1.0, 32.0
-"""How long the queue is short at first, and at most."""
-AGAIN_SECONDS = 10.0
-"""How soon it has to overflow again for that to double."""
 RETRY_SECONDS = (0.5, 1.5)
 """Between which a refused caller is asked to wait; drawn, so that they do not return together."""
 
@@ -78,7 +68,7 @@ class Admission:
             load: That of the process, all services together.
             most: How many requests run at once.
             busy: How many requests of the process may want something of it at once.
-            queued: How many wait to begin before there is more than can be served.
+            queued: How many wait to begin at most.
             seconds: How long one waits to begin.
             indexing: How many of those that run may be writing documents.
         """
@@ -86,7 +76,7 @@ class Admission:
         self._load = load
         self._most = most
         self._busy = busy
-        self._queued = queued
+        self._room = QueueRoom(queued)
         self._seconds = seconds
         self._indexing = indexing
         self._waiting: deque[_Waiting] = deque()
@@ -95,8 +85,6 @@ class Admission:
         self._quiet_turns = 0
         self._short_turns = 0
         self._arrived = 0.0
-        self._short_until = -math.inf
-        self._short_for = SHORT_FOR_SECONDS
         self.running = 0
         """Requests that have begun."""
         self.running_indexing = 0
@@ -174,10 +162,7 @@ class Admission:
     async def _turn(self) -> None:
         """Wait to begin; the request counts as running afterwards."""
         now = time.perf_counter()
-        is_short = now < self._short_until
-        if len(self._waiting) >= (min(self._queued, SHORT_QUEUE) if is_short else self._queued):
-            if not is_short:
-                self._shorten(now)
+        if not self._room.admits(now, waiting=len(self._waiting), running=self.running):
             raise self._refusal()
         loop = asyncio.get_running_loop()
         own = _Waiting(now + self._seconds, loop.create_future())
@@ -192,15 +177,6 @@ class Admission:
             elif own.turn.done() and not own.turn.cancelled() and own.turn.exception() is None:
                 self._end()
             raise
-
-    def _shorten(self, now: float) -> None:
-        """Have the queue be short for a while."""
-        again = now - self._short_until < AGAIN_SECONDS
-        doubled = min(2 * self._short_for, MOST_SHORT_FOR_SECONDS)
-        self._short_for = doubled if again else SHORT_FOR_SECONDS
-        self._short_until = now + self._short_for
-        while len(self._waiting) > SHORT_QUEUE:
-            self._refuse(self._waiting.popleft())
 
     async def _begin_waiting(self) -> None:
         """Give turns until nobody waits."""

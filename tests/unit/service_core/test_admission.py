@@ -8,15 +8,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from config_core.errors import OverloadedError
-from service_core.admission import (
-    AGAIN_SECONDS,
-    RETRY_SECONDS,
-    SHORT_FOR_SECONDS,
-    SHORT_QUEUE,
-    SHORT_SECONDS,
-    Admission,
-)
+from service_core.admission import RETRY_SECONDS, SHORT_SECONDS, Admission
 from service_core.load import Load
+from service_core.queue_room import BURST_SECONDS, SHORT_QUEUE
 from service_core.telemetry import LiveGauges
 
 
@@ -116,7 +110,7 @@ async def test_of_those_that_wait_the_one_that_waits_longest_begins_first() -> N
     assert requests.begun == [0, 1, 2, 3]
 
 
-async def test_a_queue_that_overflows_is_short_from_then_on() -> None:
+async def test_who_finds_the_queue_full_is_refused_at_once() -> None:
     admission = door(most=1, queued=20)
     async with at(admission) as requests:
         requests.arrive()
@@ -125,60 +119,25 @@ async def test_a_queue_that_overflows_is_short_from_then_on() -> None:
         await until(lambda: admission.queued == 20)
         assert requests.refused() == []
         requests.arrive()
-        last = len(requests.tasks) - 1
-        await until(lambda: last in requests.refused())
-        # Those that waited longest go too: nobody knows whether they still wait for the answer.
-        assert requests.refused() == [*range(1, 21 - SHORT_QUEUE), last]
-        requests.arrive()
-        await until(lambda: last + 1 in requests.refused())
-        assert (admission.queued, admission.refused) == (SHORT_QUEUE, 22 - SHORT_QUEUE)
+        await until(lambda: requests.refused() == [21])
+        assert (admission.queued, admission.refused) == (20, 1)
 
 
-async def test_a_while_after_it_overflowed_the_queue_has_its_whole_length_again(
+async def test_a_queue_that_goes_on_growing_gets_no_longer_than_a_short_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0
     monkeypatch.setattr("service_core.admission.time", SimpleNamespace(perf_counter=lambda: now))
-    admission = door(most=1, queued=20)
+    admission = door(most=1)
     async with at(admission) as requests:
         requests.arrive()
         await until(lambda: requests.begun == [0])
-        requests.arrive(21)
-        await until(lambda: admission.refused > 0)
-        now += SHORT_FOR_SECONDS * 0.9
-        refused = admission.refused
         requests.arrive()
-        await until(lambda: admission.refused == refused + 1)  # which leaves the while as long
-        now += SHORT_FOR_SECONDS * 0.2
-        requests.arrive(20 - SHORT_QUEUE)
-        await until(lambda: admission.queued == 20)
-        assert admission.refused == refused + 1
-
-
-@pytest.mark.parametrize(("after", "times"), [(AGAIN_SECONDS * 0.9, 2), (AGAIN_SECONDS * 1.1, 1)])
-async def test_a_queue_that_overflows_again_before_long_is_short_for_twice_as_long(
-    after: float, times: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 0.0
-    monkeypatch.setattr("service_core.admission.time", SimpleNamespace(perf_counter=lambda: now))
-    admission = door(most=1, queued=20, seconds=1000)
-    async with at(admission) as requests:
-        requests.arrive()
-        await until(lambda: requests.begun == [0])
-        requests.arrive(21)
-        once = 21 - SHORT_QUEUE
-        await until(lambda: admission.refused == once)
-        now += SHORT_FOR_SECONDS + after
-        requests.arrive(once)
-        await until(lambda: admission.refused == 2 * once)
-        refused = admission.refused
-        now += SHORT_FOR_SECONDS * (times - 0.1)
-        requests.arrive()
-        await until(lambda: admission.refused == refused + 1)
-        now += SHORT_FOR_SECONDS * 0.2
-        requests.arrive(20 - SHORT_QUEUE)
-        await until(lambda: admission.queued == 20)
-        assert admission.refused == refused + 1
+        await until(lambda: admission.queued == 1)
+        now += BURST_SECONDS * 1.1
+        requests.arrive(SHORT_QUEUE)
+        await until(lambda: admission.refused == 1)
+        assert admission.queued == SHORT_QUEUE
 
 
 async def test_who_waits_too_long_is_refused_with_a_wait() -> None:

@@ -1,7 +1,8 @@
 import asyncio
+import gc
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
@@ -22,9 +23,13 @@ async def _silent(_: Context) -> AsyncIterator[embedding.EmbedRequest]:
 
 
 @pytest.fixture
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the logging of the test's own process as it is."""
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leave the logging and the garbage collector of the test's own process as they are."""
     monkeypatch.setattr(entry, "configure_logs", lambda *_, **__: None)
+    thresholds = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
 
 
 class Services:
@@ -80,6 +85,13 @@ def test_a_service_that_cannot_be_built_closes_those_before_it() -> None:
     with pytest.raises(BindError):
         entry.run([services.first, services.second], dict(PORTS))
     assert services.events[-1] == "first closed"
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_the_garbage_collector_passes_over_what_was_there_before_the_first_request() -> None:
+    entry.run([Services().second], dict(PORTS))
+    assert gc.get_freeze_count() > 10_000
+    assert gc.get_threshold() == entry.GC_THRESHOLDS
 
 
 @pytest.mark.usefixtures("_quiet")
