@@ -1,25 +1,27 @@
 """Decides how many requests may wait at a server's door.
 
-A burst, and callers who ask again as soon as they are answered, are as many as they are: they may
-all wait. Where more arrive than can be served, the queue would grow for as long as there is room,
-and every answer would be as late as the queue is long. The two look alike for a moment only. Hence
-the queue may grow freely for that moment; afterwards nobody may wait but in the place of somebody
-who has gone, and each refusal takes a place away, until the queue is short.
+A few may always wait. A burst, and callers who ask again as soon as they are answered, are as many
+as they are: they may all wait too. Where more arrive than can be served, the queue would grow for
+as long as there is room, and every answer would be as late as the queue is long. The two look alike
+for a moment only. Hence the queue may grow freely for that moment; afterwards nobody may wait but
+in the place of somebody who has gone, and each refusal takes a place away.
 
-The queue may grow again once it was empty and nobody was refused lately. Callers who would all find
+The queue may grow again once it is short and nobody was refused lately. Callers who would all find
 a place, but are refused because others came in the moment that counted, would wait for that for
 ever: it may also grow some time after the refusals began, and later each time.
 """
 
 import math
 
-BURST_SECONDS = 0.25
-"""For how long the queue may grow."""
-SHORT_QUEUE = 8
+SHORT_QUEUE = 20
 """How many may always wait."""
+BURST_SECONDS = 0.15
+"""For how long a queue that is no longer short may grow."""
+SPARE_PLACES = 4
+"""For callers who were on their way when the queue was counted."""
 CALM_SECONDS = 1.0
-"""How long nobody was refused before an empty queue may grow again."""
-FULL_SECONDS, MOST_FULL_SECONDS = 1.0, 32.0
+"""How long nobody was refused before the queue may grow again."""
+FULL_SECONDS, MOST_FULL_SECONDS = 2.0, 32.0
 """After which the queue may grow again although requests are refused: at first, and at most."""
 
 
@@ -43,29 +45,24 @@ class QueueRoom:
             waiting: How many wait without it.
             running: How many have begun.
         """
-        there = waiting + running
-        is_calm = now - self._refused_at >= CALM_SECONDS and not waiting
-        if is_calm or now >= self._grows_again:
-            self._grow(now, is_calm=is_calm)
-        if waiting >= self._most:
-            return self._refuse(now)
-        if now < self._grows_until:
-            self._places = max(self._places, there + 1)
-        elif waiting >= SHORT_QUEUE and there >= self._places:
-            return self._refuse(now)
-        return True
-
-    def _grow(self, now: float, *, is_calm: bool) -> None:
-        self._grows_until = now + BURST_SECONDS
-        self._grows_again = math.inf
-        self._places = 0
-        if is_calm:
+        is_short = waiting < SHORT_QUEUE
+        is_calm = now - self._refused_at >= CALM_SECONDS
+        if is_short and is_calm:
             self._full_seconds = FULL_SECONDS
+        if (is_short and is_calm) or now >= self._grows_again:
+            self._grows_until, self._grows_again = now + BURST_SECONDS, math.inf
+            self._places = 0
+        there = waiting + running
+        if now < self._grows_until:
+            self._places = max(self._places, there + 1 + SPARE_PLACES)
+        if waiting < self._most and (is_short or there < self._places):
+            return True
+        self._refuse(now)
+        return False
 
-    def _refuse(self, now: float) -> bool:
+    def _refuse(self, now: float) -> None:
+        self._refused_at = now
+        self._places -= 1
         if self._grows_again == math.inf:
             self._grows_again = now + self._full_seconds
             self._full_seconds = min(2 * self._full_seconds, MOST_FULL_SECONDS)
-        self._refused_at = now
-        self._places -= 1
-        return False

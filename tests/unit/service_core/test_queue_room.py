@@ -6,22 +6,25 @@ from service_core.queue_room import (
     FULL_SECONDS,
     MOST_FULL_SECONDS,
     SHORT_QUEUE,
+    SPARE_PLACES,
     QueueRoom,
 )
 
 MOST = 128
 BUSY = 12
+RATE = 100.0
+LONGEST = SHORT_QUEUE + BURST_SECONDS * RATE + SPARE_PLACES + 2
+"""What the queue grows to where twice as many arrive as can be served."""
 
 
 class Door:
     """A server that works on so many requests at once and so many a second, in simulated time."""
 
-    def __init__(self, rate: float = 100.0) -> None:
+    def __init__(self) -> None:
         self.room = QueueRoom(MOST)
         self.now = 0.0
         self.there = 0
         self.answered = 0
-        self._rate = rate
         self._done = 0.0
 
     @property
@@ -38,7 +41,7 @@ class Door:
     def passes(self, seconds: float) -> int:
         """How many are answered meanwhile."""
         self.now += seconds
-        self._done += seconds * self._rate
+        self._done += seconds * RATE
         answered = min(int(self._done), self.there)
         self._done -= int(self._done)
         self.there -= answered
@@ -46,17 +49,14 @@ class Door:
         return answered
 
 
-def overloaded(door: Door, seconds: float, times: float) -> list[tuple[float, int]]:
-    """When and how many waited, with arrivals of so many times what can be done."""
+def overloaded(door: Door, seconds: float) -> list[tuple[float, int]]:
+    """When and how many waited, with twice as many arrivals as can be served."""
     seen = []
     until = door.now + seconds
-    owed = 0.0
     while door.now < until:
-        door.passes(0.01)
-        owed += times
-        while owed >= 1:
-            door.arrives()
-            owed -= 1
+        door.passes(1 / RATE)
+        door.arrives()
+        door.arrives()
         seen.append((door.now, door.waiting))
     return seen
 
@@ -82,38 +82,57 @@ def test_callers_who_ask_again_as_soon_as_they_are_answered_are_never_refused() 
     assert door.there == 100
 
 
+def test_nor_are_those_of_them_who_were_on_their_way_at_first() -> None:
+    door = Door()
+    callers = 60
+    assert all(door.arrives() for _ in range(callers - SPARE_PLACES))
+    for _ in range(6000):
+        answered = door.passes(0.01)
+        away = SPARE_PLACES if door.now < 2 * BURST_SECONDS else 0
+        for _ in range(callers - away - door.there):
+            assert door.arrives()
+        assert answered
+    assert door.there == callers
+
+
+def test_a_few_may_wait_although_the_queue_was_longer_when_it_could_not_grow() -> None:
+    door = Door()
+    overloaded(door, 20)
+    while door.waiting >= SHORT_QUEUE:
+        door.passes(0.01)
+    assert door.arrives()
+
+
 def test_where_more_arrive_than_can_be_served_the_queue_is_soon_short() -> None:
-    seen = overloaded(Door(), 60, times=2)
-    most_growing = int(BURST_SECONDS * 100) + 2
-    assert max(waiting for _, waiting in seen) <= most_growing + BUSY
-    waited = sorted(waiting for at, waiting in seen if at > 1)
-    assert waited[len(waited) * 9 // 10] == SHORT_QUEUE
+    seen = overloaded(Door(), 60)
+    assert max(waiting for _, waiting in seen) <= LONGEST
+    waited = sorted(waiting for _, waiting in seen)
+    assert waited[len(waited) * 95 // 100] == SHORT_QUEUE
 
 
 def test_a_burst_of_before_leaves_no_places_for_that() -> None:
     door = Door()
     assert all(door.arrives() for _ in range(MOST))
     door.passes(2)
-    seen = overloaded(door, 3, times=2)
-    assert max(waiting for _, waiting in seen) <= BURST_SECONDS * 100 + 2 + BUSY
+    assert max(waiting for _, waiting in overloaded(door, 3)) <= LONGEST
 
 
 def test_it_serves_as_much_as_it_can_meanwhile() -> None:
     door = Door()
-    overloaded(door, 60, times=2)
-    assert door.answered > 0.99 * 60 * 100
+    overloaded(door, 60)
+    assert door.answered > 0.99 * 60 * RATE
 
 
 def test_after_the_load_there_is_room_for_a_burst_again() -> None:
     door = Door()
-    overloaded(door, 10, times=2)
+    overloaded(door, 10)
     door.passes(CALM_SECONDS + 1)
     assert all(door.arrives() for _ in range(MOST))
 
 
 def test_shortly_after_the_load_there_is_not() -> None:
     door = Door()
-    overloaded(door, 5.5, times=2)
+    overloaded(door, 5)
     door.passes(CALM_SECONDS / 2)
     assert door.there == 0
     assert [door.arrives() for _ in range(MOST)].count(True) == BUSY + SHORT_QUEUE
@@ -124,28 +143,26 @@ def test_callers_who_all_fit_are_let_in_although_they_never_cease_to_ask() -> No
     assert all(door.arrives() for _ in range(MOST + BUSY))
     for _ in range(200):
         door.arrives()
-    callers = 100
-    refused = 0
-    while door.now < 5:
+    callers, refused = 100, 0
+    while door.now < 3 * FULL_SECONDS:
         door.passes(0.01)
         for _ in range(callers - door.there):
-            refused_now = not door.arrives()
-            refused += refused_now and door.now > 2 * FULL_SECONDS
+            refused += not door.arrives() and door.now > 2 * FULL_SECONDS
     assert (door.there, refused) == (callers, 0)
 
 
 def test_the_longer_the_load_lasts_the_rarer_the_queue_grows() -> None:
-    seen = overloaded(Door(), 200, times=2)
+    seen = overloaded(Door(), 200)
     grown = [at for (_, before), (at, now) in pairwise(seen) if before <= SHORT_QUEUE < now]
-    began = [at for n, at in enumerate(grown) if n == 0 or at - grown[n - 1] > FULL_SECONDS / 2]
-    waits = [round(later - earlier) for earlier, later in pairwise(began)]
-    assert waits[:5] == [1, 2, 4, 8, 16]
-    assert set(waits[5:]) == {int(MOST_FULL_SECONDS)}
+    waits = [round(later - earlier) for earlier, later in pairwise(grown)]
+    assert waits[:5] == [FULL_SECONDS * 2**n for n in range(5)]
+    assert set(waits[5:]) == {MOST_FULL_SECONDS}
 
 
 def test_after_a_calm_it_grows_again_as_soon_as_at_first() -> None:
     door = Door()
-    overloaded(door, 40, times=2)
+    overloaded(door, 40)
     door.passes(CALM_SECONDS + 1)
-    seen = overloaded(door, 3, times=2)
-    assert [at for at, waiting in seen if waiting > SHORT_QUEUE][-1] > door.now - 3 + FULL_SECONDS
+    began = door.now
+    seen = overloaded(door, 2 * FULL_SECONDS)
+    assert max(at for at, waiting in seen if waiting > SHORT_QUEUE) - began > FULL_SECONDS
