@@ -85,8 +85,9 @@ class Admission:
         self._quiet_turns = 0
         self._short_turns = 0
         self._arrived = 0.0
+        self._begun = 0
         self.running = 0
-        """Requests that have begun."""
+        """Requests that have begun, and not ended."""
         self.running_indexing = 0
         """Those of them that write documents."""
         self.refused = 0
@@ -152,6 +153,7 @@ class Admission:
             self.running_indexing -= indexing
 
     def _begin(self) -> None:
+        self._begun += 1
         self.running += 1
         self._load.running += 1
 
@@ -162,7 +164,8 @@ class Admission:
     async def _turn(self) -> None:
         """Wait to begin; the request counts as running afterwards."""
         now = time.perf_counter()
-        if not self._room.admits(now, waiting=len(self._waiting), running=self.running):
+        room, waiting = self._room, len(self._waiting)
+        if not room.admits(now, waiting=waiting, running=self.running, begun=self._begun):
             raise self._refusal()
         loop = asyncio.get_running_loop()
         own = _Waiting(now + self._seconds, loop.create_future())

@@ -3,8 +3,8 @@
 A few may always wait. A burst, and callers who ask again as soon as they are answered, are as many
 as they are: they may all wait too. Where more arrive than can be served, the queue would grow for
 as long as there is room, and every answer would be as late as the queue is long. The two look alike
-for a moment only. Hence the queue may grow freely for that moment; afterwards nobody may wait but
-in the place of somebody who has gone, and each refusal takes a place away.
+for a moment only. Hence the queue may grow freely until some requests have begun; afterwards nobody
+may wait but in the place of somebody who has gone, and each refusal takes a place away.
 
 The queue may grow again once it is short and nobody was refused lately. Callers who would all find
 a place, but are refused because others came in the moment that counted, would wait for that for
@@ -13,10 +13,13 @@ ever: it may also grow some time after the refusals began, and later each time.
 
 import math
 
-SHORT_QUEUE = 20
-"""How many may always wait."""
-BURST_SECONDS = 0.15
-"""For how long a queue that is no longer short may grow."""
+SHORT_QUEUE, CALM_QUEUE = 20, 48
+"""How many may always wait: while requests are refused, and after a calm."""
+GROWING_BEGUN, GROWING_AGAIN_BEGUN = 24, 4
+"""How many begin while a queue that is no longer short may grow: after a calm, and without one.
+A count, since a busy machine takes long to hand a burst over, but lets few begin meanwhile."""
+GROWING_SECONDS = 1.0
+"""For how long it may grow at most."""
 SPARE_PLACES = 4
 """For callers who were on their way when the queue was counted."""
 CALM_SECONDS = 1.0
@@ -32,33 +35,39 @@ class QueueRoom:
         """`most` is how many may wait, whatever happens."""
         self._most = most
         self._grows_until = -math.inf
+        self._grows_to = 0
         self._places = 0
         self._refused_at = -math.inf
         self._grows_again = math.inf
         self._full_seconds = FULL_SECONDS
 
-    def admits(self, now: float, *, waiting: int, running: int) -> bool:
+    def admits(self, now: float, *, waiting: int, running: int, begun: int) -> bool:
         """Whether one more may wait; it is counted as refused if not.
 
         Args:
             now: Seconds of a clock that never goes back.
             waiting: How many wait without it.
-            running: How many have begun.
+            running: How many have begun and not ended.
+            begun: How many have begun since the start.
         """
-        is_short = waiting < SHORT_QUEUE
         is_calm = now - self._refused_at >= CALM_SECONDS
-        if is_short and is_calm:
+        if is_calm and waiting < SHORT_QUEUE:
             self._full_seconds = FULL_SECONDS
-        if (is_short and is_calm) or now >= self._grows_again:
-            self._grows_until, self._grows_again = now + BURST_SECONDS, math.inf
-            self._places = 0
+            self._grow(now, begun + GROWING_BEGUN)
+        elif now >= self._grows_again:
+            self._grow(now, begun + GROWING_AGAIN_BEGUN)
         there = waiting + running
-        if now < self._grows_until:
+        if now < self._grows_until and begun < self._grows_to:
             self._places = max(self._places, there + 1 + SPARE_PLACES)
-        if waiting < self._most and (is_short or there < self._places):
+        may_wait = CALM_QUEUE if is_calm else SHORT_QUEUE
+        if waiting < self._most and (waiting < may_wait or there < self._places):
             return True
         self._refuse(now)
         return False
+
+    def _grow(self, now: float, begun: int) -> None:
+        self._grows_until, self._grows_to = now + GROWING_SECONDS, begun
+        self._grows_again, self._places = math.inf, 0
 
     def _refuse(self, now: float) -> None:
         self._refused_at = now

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from config_core.errors import OverloadedError
 from service_core.admission import RETRY_SECONDS, SHORT_SECONDS, Admission
 from service_core.load import Load
-from service_core.queue_room import BURST_SECONDS, SHORT_QUEUE, SPARE_PLACES
+from service_core.queue_room import CALM_QUEUE, GROWING_SECONDS, SPARE_PLACES
 from service_core.telemetry import LiveGauges
 
 
@@ -132,12 +132,12 @@ async def test_a_queue_that_goes_on_growing_gets_hardly_longer_than_a_short_one(
     async with at(admission) as requests:
         requests.arrive()
         await until(lambda: requests.begun == [0])
-        requests.arrive(SHORT_QUEUE)
-        await until(lambda: admission.queued == SHORT_QUEUE)
-        now += BURST_SECONDS * 1.1
+        requests.arrive(CALM_QUEUE)
+        await until(lambda: admission.queued == CALM_QUEUE)
+        now += GROWING_SECONDS * 1.1
         requests.arrive(SPARE_PLACES + 1)
         await until(lambda: admission.refused == 1)
-        assert admission.queued == SHORT_QUEUE + SPARE_PLACES
+        assert admission.queued == CALM_QUEUE + SPARE_PLACES
 
 
 async def test_who_waits_too_long_is_refused_with_a_wait() -> None:

@@ -1,9 +1,12 @@
 from itertools import pairwise
 
 from service_core.queue_room import (
-    BURST_SECONDS,
+    CALM_QUEUE,
     CALM_SECONDS,
     FULL_SECONDS,
+    GROWING_AGAIN_BEGUN,
+    GROWING_BEGUN,
+    GROWING_SECONDS,
     MOST_FULL_SECONDS,
     SHORT_QUEUE,
     SPARE_PLACES,
@@ -13,7 +16,7 @@ from service_core.queue_room import (
 MOST = 128
 BUSY = 12
 RATE = 100.0
-LONGEST = SHORT_QUEUE + BURST_SECONDS * RATE + SPARE_PLACES + 2
+LONGEST = max(CALM_QUEUE, SHORT_QUEUE + GROWING_BEGUN + SPARE_PLACES) + 2
 """What the queue grows to where twice as many arrive as can be served."""
 
 
@@ -34,7 +37,8 @@ class Door:
     def arrives(self) -> bool:
         """Whether one more is let in."""
         running = self.there - self.waiting
-        admitted = self.room.admits(self.now, waiting=self.waiting, running=running)
+        begun = self.answered + running
+        admitted = self.room.admits(self.now, waiting=self.waiting, running=running, begun=begun)
         self.there += admitted
         return admitted
 
@@ -70,7 +74,23 @@ def test_a_burst_may_all_wait() -> None:
 
 def test_no_more_wait_than_may_in_all() -> None:
     room = QueueRoom(2)
-    assert [room.admits(0.0, waiting=n, running=1) for n in range(3)] == [True, True, False]
+    admitted = [room.admits(0.0, waiting=n, running=1, begun=1) for n in range(3)]
+    assert admitted == [True, True, False]
+
+
+def test_a_burst_that_takes_its_time_may_all_wait_where_nobody_begins_meanwhile() -> None:
+    room = QueueRoom(MOST)
+    step = GROWING_SECONDS * 0.9 / MOST
+    waits = [room.admits(n * step, waiting=n, running=1, begun=1) for n in range(MOST)]
+    assert all(waits)
+
+
+def test_the_queue_does_not_grow_for_long_where_nobody_begins_at_all() -> None:
+    room = QueueRoom(MOST)
+    assert room.admits(0.0, waiting=SHORT_QUEUE - 1, running=1, begun=1)
+    assert room.admits(GROWING_SECONDS * 0.9, waiting=SHORT_QUEUE, running=1, begun=1)
+    late = CALM_QUEUE
+    assert not room.admits(GROWING_SECONDS * 1.1, waiting=late, running=1, begun=1)
 
 
 def test_callers_who_ask_again_as_soon_as_they_are_answered_are_never_refused() -> None:
@@ -84,11 +104,11 @@ def test_callers_who_ask_again_as_soon_as_they_are_answered_are_never_refused() 
 
 def test_nor_are_those_of_them_who_were_on_their_way_at_first() -> None:
     door = Door()
-    callers = 60
+    callers = CALM_QUEUE + BUSY + 20
     assert all(door.arrives() for _ in range(callers - SPARE_PLACES))
     for _ in range(6000):
         answered = door.passes(0.01)
-        away = SPARE_PLACES if door.now < 2 * BURST_SECONDS else 0
+        away = SPARE_PLACES if door.answered < 2 * GROWING_BEGUN else 0
         for _ in range(callers - away - door.there):
             assert door.arrives()
         assert answered
@@ -108,6 +128,24 @@ def test_where_more_arrive_than_can_be_served_the_queue_is_soon_short() -> None:
     assert max(waiting for _, waiting in seen) <= LONGEST
     waited = sorted(waiting for _, waiting in seen)
     assert waited[len(waited) * 95 // 100] == SHORT_QUEUE
+
+
+def test_while_requests_are_refused_it_grows_a_little_only() -> None:
+    seen = overloaded(Door(), 60)
+    longest = SHORT_QUEUE + GROWING_AGAIN_BEGUN + SPARE_PLACES + 2
+    assert max(waiting for at, waiting in seen if at > FULL_SECONDS) <= longest
+
+
+def test_callers_that_become_more_one_by_one_may_wait_after_a_calm() -> None:
+    door = Door()
+    overloaded(door, 5)
+    door.passes(CALM_SECONDS + 1)
+    for callers in range(CALM_QUEUE + BUSY):
+        for _ in range(100):
+            door.passes(0.01)
+            while door.there <= callers:
+                assert door.arrives()
+    assert door.waiting == CALM_QUEUE
 
 
 def test_a_burst_of_before_leaves_no_places_for_that() -> None:
