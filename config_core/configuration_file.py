@@ -65,11 +65,11 @@ class SecretEntry(FrozenModel):
     """The tenants that may use it; `*` means all."""
     origin: SecretOrigin = Field(alias="from")
 
-    def serves(self, tenant: str) -> bool:
-        """Whether the tenant may use it."""
+    def serves(self, tenant: str | None) -> bool:
+        """Whether the tenant may use it; `None` asks for those that the file does not name."""
         return tenant in self.tenants or ANY_TENANT in self.tenants
 
-    def is_own(self, tenant: str) -> bool:
+    def is_own(self, tenant: str | None) -> bool:
         """Whether it is this tenant's alone."""
         return self.tenants == (tenant,) and tenant != ANY_TENANT
 
@@ -121,13 +121,14 @@ class ConfigurationFile(FrozenModel):
     identity: IdentityRules | None = None
     """Who may call; absent, everybody may, as long as only this machine is listened to."""
 
-    def secrets_for(self, entry_name: str, tenant: str) -> list[SecretEntry]:
+    def secrets_for(self, entry_name: str, tenant: str | None) -> list[SecretEntry]:
         """What is registered for an endpoint, or a provider's own service, that a tenant may use.
 
-        In the order of the file.
+        In the order of the file; for `None`, what a tenant that it does not name may use.
         """
         index, entries = self._secrets_index
-        numbers = {*index.get((entry_name, tenant), ()), *index.get((entry_name, ANY_TENANT), ())}
+        names = (ANY_TENANT,) if tenant is None else (tenant, ANY_TENANT)
+        numbers = {number for name in names for number in index.get((entry_name, name), ())}
         return [entries[number] for number in sorted(numbers)]
 
     @cached_property

@@ -18,7 +18,7 @@ from config_core.errors import (
     Violation,
 )
 from config_core.layer import field_path
-from config_core.model_configuration import ConnectionKind, ModelConfiguration
+from config_core.model_configuration import ConnectionKind, ModelConfiguration, ModelProvider
 from config_core.place import Claim, Place
 from config_core.secrets import SecretReader, SecretUnavailableError
 from config_core.source import Source
@@ -45,20 +45,23 @@ class Registered:
 
 
 class Credentials:
-    """The credentials that the operator and one tenant have registered."""
+    """The credentials that the operator and one tenant have registered.
+
+    `None` stands for every tenant that the file does not name.
+    """
 
     def __init__(
         self,
         document: ConfigurationFile,
         environment: Environment,
         secrets: SecretReader,
-        tenant: str,
+        tenant: str | None,
     ) -> None:
         self._document = document
         self._environment = environment
         self._secrets = secrets
         self._tenant = tenant
-        self._known: dict[tuple[ConnectionKind, Place], tuple[Registered, ...]] = {}
+        self._known: dict[tuple[ConnectionKind, ModelProvider, str], tuple[Registered, ...]] = {}
 
     def find(
         self, kind: ConnectionKind, place: Place, claim: Claim
@@ -111,15 +114,16 @@ class Credentials:
         """Every credential registered for exactly this place."""
         if place.endpoint and place.endpoint not in self._document.endpoints:
             return ()  # only the sender has registered it, whatever else bears its name here
-        known = self._known.get((kind, place))
+        key = (kind, place.provider, place.endpoint)
+        known = self._known.get(key)
         if known is None:
-            known = self._known[kind, place] = tuple(self._all(kind, place))
+            known = self._known[key] = tuple(self._all(kind, place))
         return known
 
     def _all(self, kind: ConnectionKind, place: Place) -> Iterator[Registered]:
         """The tenant's, the file's, the environment's."""
         document, tenant = self._document, self._tenant
-        profile = document.tenants.get(tenant)
+        profile = None if tenant is None else document.tenants.get(tenant)
         if profile is not None:
             given = profile.credentials.get(place.entry_name)
             if given is not None and given.origin is not None:

@@ -131,16 +131,15 @@ class EffectiveConfiguration:
             raise EmbeddingSpaceMismatchError(collection, space, asked)
 
 
-_PLAIN = (str, int, bool, ModelProvider)
+_PLAIN = frozenset({str, int, bool, tuple, ModelProvider})
 
 
 def canonical_values(values: ModelConfiguration) -> dict[str, Any]:
     """The values as plain JSON, numbers in one form, without secrets."""
-    found = values.__dict__
     return {
         name: value if type(value) in _PLAIN else _canonical(value)
-        for name in values.model_fields_set
-        if (value := found[name]) is not None
+        for name, value in values.__dict__.items()
+        if value is not None
     }
 
 

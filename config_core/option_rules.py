@@ -29,28 +29,36 @@ def is_reasoning_model(provider: ModelProvider, model: str) -> bool:
     return provider is ModelProvider.OPENAI and _REASONING_MODEL.fullmatch(model) is not None
 
 
-def refusal(provider: ModelProvider, model: str, option: str, value: Any) -> str | None:
-    """Why this provider and model cannot take a chat option; `None` where they can."""
+def refusals(provider: ModelProvider, model: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """Why this provider and model cannot take a chat option, by its name; empty where they can."""
     chat = MATRIX[provider].chat
     if chat is None:
-        return f"{provider} has no chat"
-    if option not in chat.options:
-        return f"{provider} does not take {option}"
+        return dict.fromkeys(options, f"{provider} has no chat")
     reasoning = is_reasoning_model(provider, model)
-    why = None
-    if option == "temperature":
-        if value > chat.max_temperature:
-            why = f"{provider} takes a temperature up to {chat.max_temperature:g}"
-        elif value != 1 and reasoning:
-            why = f"{model} takes no temperature but 1"
-    elif option == "stop":
-        if len(value) > chat.max_stop_sequences:
+    found = {}
+    for option, value in options.items():
+        why = None
+        if option not in chat.options:
+            why = f"{provider} does not take {option}"
+        elif option == "temperature":
+            if value > chat.max_temperature:
+                why = f"{provider} takes a temperature up to {chat.max_temperature:g}"
+        elif option == "stop" and len(value) > chat.max_stop_sequences:
             why = f"{provider} takes at most {chat.max_stop_sequences} stop sequences"
-        elif value and reasoning:
-            why = f"{model} takes no stop sequences"
-    elif option in _REASONING_REFUSES and reasoning:
-        why = f"{model} does not take {option}"
-    return why
+        if why is None and reasoning:
+            why = _reasoning_refusal(model, option, value)
+        if why is not None:
+            found[option] = why
+    return found
+
+
+def _reasoning_refusal(model: str, option: str, value: Any) -> str | None:
+    """Why a reasoning model cannot take the option; `None` where it can."""
+    if option == "temperature" and value != 1:
+        return f"{model} takes no temperature but 1"
+    if option == "stop" and value:
+        return f"{model} takes no stop sequences"
+    return f"{model} does not take {option}" if option in _REASONING_REFUSES else None
 
 
 def option_problem(provider_name: str, option: str, value: Any) -> str | None:

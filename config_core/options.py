@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from config_core.model_configuration import ModelProvider
-from config_core.option_rules import refusal
+from config_core.option_rules import refusals
 from config_core.source import Source
 
 
@@ -19,19 +19,17 @@ class Options:
 
     def for_provider(self, provider: str, allowed: Mapping[str, str]) -> dict[str, Any]:
         """The provider's own options of one operation."""
-        return {
-            name: value
-            for name, (value, _) in self.provider.get(provider, {}).items()
-            if name in allowed
-        }
+        given = self.provider.get(provider)
+        if given is None:
+            return {}
+        return {name: value for name, (value, _) in given.items() if name in allowed}
 
-    def split(self, provider: ModelProvider, model: str) -> tuple[dict[str, Any], dict[str, str]]:
+    def split(
+        self, provider: ModelProvider, model: str
+    ) -> tuple[Mapping[str, Any], Mapping[str, str]]:
         """The options that a target takes, and why it does not take the others."""
-        taken, refused = {}, {}
-        for name, value in self.values.items():
-            why = refusal(provider, model, name, value)
-            if why is None:
-                taken[name] = value
-            else:
-                refused[name] = why
+        refused = refusals(provider, model, self.values)
+        if not refused:
+            return self.values, refused
+        taken = {name: value for name, value in self.values.items() if name not in refused}
         return taken, refused

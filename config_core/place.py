@@ -26,6 +26,11 @@ class Place:
         """The name under which the configuration file would have it."""
         return self.endpoint or str(self.provider)
 
+    @property
+    def is_in_process(self) -> bool:
+        """Whether it is the model in the service's own process."""
+        return self.provider is ModelProvider.LOCAL and not self.endpoint
+
     def fits(self, secret: SecretEntry) -> bool:
         """Whether the secret is registered for exactly this place."""
         return Place.of(secret.provider, secret.endpoint) == self

@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -13,6 +14,7 @@ from config_core.model_configuration import (
     ConnectionKind,
     FrozenModel,
     ModelConfiguration,
+    ModelProvider,
     Number,
     Provider,
     ReferenceName,
@@ -134,6 +136,27 @@ class Policy(FrozenModel):
     """Whether a request with its own key may fall back to the operator's; absent means no."""
     limits: Limits = Limits()
     """How much each tenant may ask for."""
+
+    def allows_provider(self, provider: ModelProvider) -> bool:
+        """Whether the provider may be called, as far as its name decides."""
+        return self.providers is None or provider in self.providers
+
+    def allows_endpoint(self, entry_name: str) -> bool:
+        """Whether an endpoint, or a provider's own service, may be called by its name in the file.
+
+        The provider itself is not judged here.
+        """
+        return self.endpoints is None or entry_name in self.endpoints
+
+    def allows_model(self, kind: ConnectionKind, provider: ModelProvider, model: str) -> bool:
+        """Whether a model of the provider may be called, as far as its name decides."""
+        patterns = self.patterns(kind, provider)
+        return patterns is None or any(fnmatchcase(model, each) for each in patterns)
+
+    def patterns(self, kind: ConnectionKind, provider: ModelProvider) -> tuple[str, ...] | None:
+        """The patterns that a model of the provider has to fit; `None` where all do."""
+        by_provider = self.models.get(provider)
+        return None if by_provider is None else by_provider.of(kind)
 
     @model_validator(mode="after")
     def _bounds_in_range(self) -> Self:

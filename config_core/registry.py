@@ -11,7 +11,7 @@ key:
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from config_core.configuration_file import ConfigurationFile
 from config_core.connection import PUBLIC_BASE_URL, Connection, Credential, Owner
@@ -29,11 +29,10 @@ from config_core.source import Source
 from config_core.sources.environment import Environment, EnvironmentConnection
 from config_core.sources.request import ForwardedConnection
 
-_IN_PROCESS = Place(ModelProvider.LOCAL)
+_NO_VARIABLES = EnvironmentConnection()
 
 
-@dataclass(frozen=True, slots=True)
-class _Address:
+class _Address(NamedTuple):
     base_url: str
     private: bool
     space: str
@@ -58,6 +57,10 @@ class Registry:
             for sent in forwarded
         }
 
+    def with_forwarded(self, forwarded: Iterable[ForwardedConnection]) -> "Registry":
+        """The same, with what an earlier service sent along with one request."""
+        return Registry(self._document, self._environment, self._credentials, forwarded)
+
     def provider_of(self, endpoint: str) -> ModelProvider | None:
         """The provider that a registered endpoint implies; `None` for an unknown name."""
         entry = self._document.endpoints.get(endpoint)
@@ -70,7 +73,7 @@ class Registry:
         self, kind: ConnectionKind, place: Place, claim: Claim
     ) -> tuple[Connection, CascadaError | None]:
         """The connection, and what is to be raised by whoever would call it as it is."""
-        if place == _IN_PROCESS:
+        if place.is_in_process:
             in_process = Connection(
                 place.provider, "", "", private=False, source=claim.source, keyless=True
             )
@@ -139,7 +142,7 @@ class Registry:
             credential.source in (Source.TENANT, Source.FILE, Source.LOCKED)
             or bool(credential.reference)
         )
-        variables = self._environment.connections.get(provider, EnvironmentConnection())
+        variables = self._environment.connections.get(provider, _NO_VARIABLES)
         if variables.base_url is not None and not from_file:
             return variables.base_url, True
         return PUBLIC_BASE_URL.get(provider, ""), False

@@ -171,10 +171,11 @@ def _merge(
     values: dict[str, Any] = {}
     sources: dict[str, Source] = {}
     for layer in (*ascending, locks):
+        source = layer.source
         for name, value in layer.fields.items():
             if name in names:
                 values[name] = value
-                sources[name] = layer.source
+                sources[name] = source
     return values, sources
 
 

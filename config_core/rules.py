@@ -7,7 +7,6 @@ own_keys, operator_fallback, limits     the tenant's own replace the general one
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
@@ -44,6 +43,9 @@ class Broken:
         )
 
 
+_SILENT = Policy()
+
+
 @dataclass(frozen=True)
 class Rules:
     """The policies that hold together by their paths in the file, the tenant's own first."""
@@ -53,8 +55,9 @@ class Rules:
     @classmethod
     def of(cls, general: Policy, tenant: str = "", own: Policy | None = None) -> "Rules":
         """The rules of a tenant with a policy of its own, or of all others."""
-        policies = {} if own is None else {f"tenants.{tenant}.policy": own}
-        return cls({**policies, "policy": general})
+        stated = {f"tenants.{tenant}.policy": own or _SILENT, "policy": general}
+        # Most tenants have no policy of their own: a request has nothing to ask one that is silent.
+        return cls({path: policy for path, policy in stated.items() if policy != _SILENT})
 
     @cached_property
     def locks(self) -> ModelConfiguration:
@@ -103,36 +106,34 @@ class Rules:
 
     def refusal(self, kind: ConnectionKind, place: Place, model: str) -> Broken | None:
         """The first rule that keeps this place and model from being called."""
+        provider = place.provider
         for path, policy in self.policies.items():
-            if policy.providers is not None and place.provider not in policy.providers:
+            if not policy.allows_provider(provider):
                 allowed = _listed(policy.providers)
                 return Broken(f"{path}.providers", f"must be {allowed}", "provider")
-            if policy.endpoints is not None and place.entry_name not in policy.endpoints:
+            if not policy.allows_endpoint(place.entry_name):
                 allowed = _listed(policy.endpoints)
                 return Broken(f"{path}.endpoints", f"must be {allowed}", "endpoint")
-            by_provider = policy.models.get(place.provider)
-            patterns = None if by_provider is None else by_provider.of(kind)
-            if patterns is not None and not _matches(model, patterns):
-                rule = f"{path}.models.{place.provider}.{kind}"
-                return Broken(rule, f"must be {_listed(patterns)}, not {model!r}", "model")
+            if not policy.allows_model(kind, provider, model):
+                allowed = _listed(policy.patterns(kind, provider))
+                rule = f"{path}.models.{provider}.{kind}"
+                return Broken(rule, f"must be {allowed}, not {model!r}", "model")
         return None
 
     def allows_provider(self, provider: ModelProvider) -> bool:
         """Whether any connection of the provider may be called, as far as its name decides."""
-        lists = (policy.providers for policy in self.policies.values())
-        return all(allowed is None or provider in allowed for allowed in lists)
+        return all(policy.allows_provider(provider) for policy in self.policies.values())
 
     def allows_endpoint(self, place: Place) -> bool:
         """Whether a registered endpoint may be called, whatever the model."""
-        lists = (policy.endpoints for policy in self.policies.values())
-        listed = all(allowed is None or place.entry_name in allowed for allowed in lists)
-        return listed and self.allows_provider(place.provider)
+        return all(
+            policy.allows_provider(place.provider) and policy.allows_endpoint(place.entry_name)
+            for policy in self.policies.values()
+        )
 
     def allows_model(self, kind: ConnectionKind, provider: ModelProvider, model: str) -> bool:
         """Whether a model of the provider may be called, as far as its name decides."""
-        lists = (policy.models.get(provider) for policy in self.policies.values())
-        patterns = (None if each is None else each.of(kind) for each in lists)
-        return all(each is None or _matches(model, each) for each in patterns)
+        return all(policy.allows_model(kind, provider, model) for policy in self.policies.values())
 
     @cached_property
     def own_keys(self) -> tuple[OwnKeys, str]:
@@ -161,11 +162,7 @@ def _set(policy: Policy) -> Mapping[str, Any]:
     return set_fields(policy.locks)
 
 
-def _matches(model: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(model, each) for each in patterns)
-
-
-def _listed(names: tuple[str, ...]) -> str:
+def _listed(names: tuple[str, ...] | None) -> str:
     return f"one of {', '.join(names)}" if names else "none at all"
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from config_core import file_reader
-from config_core.configuration_file import ANY_TENANT, ConfigurationFile
+from config_core.configuration_file import ConfigurationFile
 from config_core.credentials import Credentials
 from config_core.errors import ConfigurationFileError
 from config_core.layer import Layer
@@ -77,26 +77,25 @@ class Snapshot:
 
     def registry(self, tenant_id: str, incoming: Incoming = _NOTHING_SENT) -> Registry:
         """What is registered, as this tenant may use it."""
-        credentials = self._credentials.get(tenant_id, self._general_credentials)
-        return Registry(self.document, self.environment, credentials, incoming.connections)
+        registry = self._registries.get(tenant_id, self._general_registry)
+        return registry.with_forwarded(incoming.connections) if incoming.connections else registry
 
     def rules(self, tenant_id: str) -> Rules:
         """The rules for this tenant: its own policy and the one for everyone."""
         return self._rules.get(tenant_id, self._general_rules)
 
     @cached_property
-    def _credentials(self) -> Mapping[str, Credentials]:
+    def _registries(self) -> Mapping[str, Registry]:
         named = {name for entry in self.document.secrets.values() for name in entry.tenants}
-        return {name: self._credentials_of(name) for name in named | self.document.tenants.keys()}
+        return {name: self._registry_of(name) for name in named | self.document.tenants.keys()}
 
     @cached_property
-    def _general_credentials(self) -> Credentials:
-        # A name that is longer than all that the file knows is nobody's, whatever it has there.
-        longest = max(self._credentials, key=len, default="")
-        return self._credentials_of(f"{longest}{ANY_TENANT}")
+    def _general_registry(self) -> Registry:
+        return self._registry_of(None)
 
-    def _credentials_of(self, tenant_id: str) -> Credentials:
-        return Credentials(self.document, self.environment, self.secrets, tenant_id)
+    def _registry_of(self, tenant_id: str | None) -> Registry:
+        credentials = Credentials(self.document, self.environment, self.secrets, tenant_id)
+        return Registry(self.document, self.environment, credentials)
 
     @cached_property
     def _rules(self) -> Mapping[str, Rules]:

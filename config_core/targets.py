@@ -60,20 +60,20 @@ def _primary(
     place = decision.place
     connection, problem = registry.connect("chat", place, decision.claim)
     taken, refused = options.split(place.provider, decision.model)
-    explicit = {name: why for name, why in refused.items() if options.sources[name] in _EXPLICIT}
-    dropped.extend(
-        DroppedOption(name, options.sources[name], why, options.values[name])
-        for name, why in refused.items()
-        if name not in explicit
-    )
+    explicit = {}
+    for name, why in refused.items():
+        source = options.sources[name]
+        if source in _EXPLICIT:
+            explicit[name] = why
+        else:
+            dropped.append(DroppedOption(name, source, why, options.values[name]))
     skip = None
     if explicit and forgiven:
         skip = Skip(Reason.CAPABILITY_UNSUPPORTED, "; ".join(explicit.values()))
     else:
-        violations.extend(
-            _unsupported(field_path(options.sources[name], name), why, place, decision.model, name)
-            for name, why in explicit.items()
-        )
+        for name, why in explicit.items():
+            path = field_path(options.sources[name], name)
+            violations.append(_unsupported(path, why, place, decision.model, name))
     return Target(
         connection=connection,
         model=decision.model,

@@ -30,7 +30,6 @@ _DEPENDENT: Mapping[ConnectionKind, tuple[str, ...]] = {
     "embedding": ("embedding_model", "embedding_dimensions"),
 }
 _UNDECIDED = Place(ModelProvider.LOCAL), Claim(Source.DEFAULT)
-_FIELDS = {kind: frozenset((*CONNECTION_FIELDS[kind], *_DEPENDENT[kind])) for kind in _DEPENDENT}
 
 
 @dataclass(slots=True)
@@ -64,11 +63,12 @@ def walk(
         model=default_model(place.provider, kind),
         model_source=Source.DEFAULT,
     )
-    fields = _FIELDS[kind]
+    provider_field, endpoint_field, *_ = CONNECTION_FIELDS[kind]
     for layer in ascending:
-        if not fields.isdisjoint(layer.fields):
+        # A lone key or reference was refused with the layer itself.
+        if provider_field in layer.fields or endpoint_field in layer.fields:
             _decide(kind, decision, layer, registry, violations)
-            _depend(kind, decision, layer)
+        _depend(kind, decision, layer)
     if kind == "embedding" and decision.dimensions is None:
         known = embedding_model(decision.place.provider, decision.model)
         if known is not None:
@@ -83,10 +83,8 @@ def _decide(
     registry: Registry,
     violations: MutableSequence[Violation],
 ) -> None:
-    """The connection of this layer, if it names one."""
+    """The connection of this layer, which names one."""
     provider, endpoint, key, reference = map(layer.fields.get, CONNECTION_FIELDS[kind])
-    if provider is None and endpoint is None:
-        return  # a lone key or reference was refused with the layer itself
     if endpoint is not None:
         implied = registry.provider_of(endpoint)
         problem = _endpoint_problem(kind, layer.source, provider, endpoint, implied)
@@ -140,16 +138,16 @@ def _restates(layer: Layer, provider: ModelProvider, endpoint: str | None, place
 
 def _depend(kind: ConnectionKind, current: Decision, layer: Layer) -> None:
     """Model, dimensions and fallbacks of this layer, upon the connection as it is now."""
-    model = layer.fields.get(f"{kind}_model")
+    model_field, other_field = _DEPENDENT[kind]
+    model = layer.fields.get(model_field)
+    other = layer.fields.get(other_field)
     if model is not None:
         if model != current.model:
             current.dimensions, current.dimensions_source = None, Source.DEFAULT
         current.model, current.model_source = model, layer.source
+    if other is None:
+        return
     if kind == "embedding":
-        dimensions = layer.fields.get("embedding_dimensions")
-        if dimensions is not None:
-            current.dimensions, current.dimensions_source = dimensions, layer.source
+        current.dimensions, current.dimensions_source = other, layer.source
     else:
-        fallbacks = layer.fields.get("fallbacks")
-        if fallbacks is not None:
-            current.fallbacks, current.fallbacks_source = fallbacks, layer.source
+        current.fallbacks, current.fallbacks_source = other, layer.source

@@ -541,6 +541,13 @@ def test_the_space_declared_for_what_replaces_a_providers_service_holds() -> Non
     assert space.endpoint_space == "ours"
 
 
+def test_a_model_behind_an_address_is_not_the_one_in_this_process() -> None:
+    server = {"provider": "local", "base_url": "http://127.0.0.1:8080/v1", "private": True}
+    found = chat(snapshot({"endpoints": {"server": server}}), {"chat_endpoint": "server"})
+    assert used(found) == ("local", "server", "http://127.0.0.1:8080/v1", None)
+    assert used(chat(snapshot())) == ("local", "", "", None)
+
+
 def test_a_key_for_the_model_in_the_process_is_refused_and_not_passed_over() -> None:
     asked_for = {"chat_provider": "local", "chat_api_key": "sk-own"}
     problem = chat(snapshot(None, {}), asked_for).primary.problem

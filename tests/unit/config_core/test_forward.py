@@ -332,6 +332,14 @@ def test_the_requests_own_key_goes_to_the_address_that_the_sender_resolved() -> 
     assert used(there) == ("openai", "", GATEWAY["OPENAI_BASE_URL"], "sk-own")
 
 
+def test_what_was_forwarded_with_one_request_is_unknown_to_the_next() -> None:
+    sender = snapshot({"endpoints": ENDPOINTS}, {"OPENAI_API_KEY": "sk-env"})
+    sent = next_hop(chat(sender, {"chat_endpoint": "corp", "chat_api_key": "sk-own"}), attach=True)
+    receiver = snapshot()
+    assert receiver.registry(TENANT, sent).provider_of("corp") is ModelProvider.OPENAI
+    assert receiver.registry(TENANT).provider_of("corp") is None
+
+
 def test_the_address_for_the_requests_key_never_gets_the_receivers_own_key() -> None:
     own = {
         "chat_provider": "openai",

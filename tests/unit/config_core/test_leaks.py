@@ -154,6 +154,14 @@ def test_the_digest_depends_on_address_values_and_what_was_dropped() -> None:
     assert len({base, *others}) == 4
 
 
+def test_a_number_is_in_the_digest_in_one_form() -> None:
+    values = {"timeout_seconds": 30.0, "provider_configs": {"local": {"min_p": 1.0}}}
+    found = canonical_values(ModelConfiguration.model_validate(values))
+    assert json.dumps(found) == (
+        '{"timeout_seconds": 30, "provider_configs": {"local": {"min_p": 1}}}'
+    )
+
+
 def test_the_version_of_a_document_is_the_same_for_other_keys() -> None:
     assert version_of(DOCUMENT) == version_of(json.loads(json.dumps(DOCUMENT).replace(CANARY, "x")))
 

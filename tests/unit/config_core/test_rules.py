@@ -12,6 +12,7 @@ from config_core.policy import Bound, Policy
 from config_core.rules import Rules
 
 OPENAI = Place(ModelProvider.OPENAI)
+CORP = Place(ModelProvider.OPENAI, "corp")
 
 
 def rules(own: dict[str, Any], general: dict[str, Any]) -> Rules:
@@ -86,6 +87,60 @@ def test_patterns_of_both_policies_have_to_fit() -> None:
     assert both.refusal("chat", OPENAI, "gpt-4.1-mini") is None
     assert both.refusal("chat", OPENAI, "gpt-4.1") is not None
     assert both.refusal("chat", OPENAI, "gpt-4o-mini") is not None
+
+
+@pytest.mark.parametrize("model", ["gpt-4.1", "gpt-4o"])
+@pytest.mark.parametrize("place", [OPENAI, CORP, Place(ModelProvider.GROQ)])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {},
+        {"providers": []},
+        {"providers": ["openai"]},
+        {"endpoints": ["corp", "groq"]},
+        {"endpoints": []},
+        {"models": {"openai": {"chat": ["gpt-4.1*"]}}},
+        {"models": {"openai": {"chat": []}, "groq": {"embedding": []}}},
+        {"providers": ["openai"], "endpoints": ["openai"], "models": {"openai": {"chat": ["*"]}}},
+    ],
+)
+def test_what_is_listed_as_allowed_is_exactly_what_is_not_refused(
+    policy: dict[str, Any], place: Place, model: str
+) -> None:
+    for both in (rules(policy, {}), rules({}, policy)):
+        refused = both.refusal("chat", place, model)
+        listed = both.allows_endpoint(place) and both.allows_model("chat", place.provider, model)
+        assert listed is (refused is None)
+        if not both.allows_provider(place.provider):
+            assert refused is not None
+            assert refused.part == "provider"
+
+
+def test_each_part_of_a_connection_that_is_refused_has_its_rule_and_what_is_allowed() -> None:
+    both = rules(
+        {"providers": ["openai"], "models": {"openai": {"chat": ["gpt-4.1*", "o3"]}}},
+        {"endpoints": ["corp"]},
+    )
+    found = [
+        both.refusal("chat", Place(ModelProvider.GROQ), "x"),
+        both.refusal("chat", OPENAI, "o3"),
+        both.refusal("chat", CORP, "gpt-4o"),
+    ]
+    assert [each and (each.rule, each.asked, each.part) for each in found] == [
+        ("tenants.acme.policy.providers", "must be one of openai", "provider"),
+        ("policy.endpoints", "must be one of corp", "endpoint"),
+        (
+            "tenants.acme.policy.models.openai.chat",
+            "must be one of gpt-4.1*, o3, not 'gpt-4o'",
+            "model",
+        ),
+    ]
+
+
+def test_a_policy_that_says_nothing_is_left_out() -> None:
+    assert not rules({}, {}).policies
+    assert list(rules({"providers": []}, {}).policies) == ["tenants.acme.policy"]
+    assert list(rules({}, {"own_keys": "allowed"}).policies) == ["policy"]
 
 
 @pytest.mark.parametrize(

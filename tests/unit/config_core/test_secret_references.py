@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from config_core.configuration_file import SecretOrigin
-from config_core.connection import Credential
+from config_core.connection import Credential, Owner
 from config_core.effective import Skip, Target
 from config_core.errors import CascadaError, Reason
 from config_core.fingerprint import same_secret
@@ -108,6 +108,19 @@ def test_a_secret_of_a_strange_tenant_is_nobody_elses(name: str) -> None:
         resolve(found, {"chat_provider": "openai"}).effective.primary.connection.credential is None
     )
     assert not spy.asked
+
+
+@pytest.mark.parametrize("asked_for", [{}, {"chat_secret_ref": "wanted"}])
+@pytest.mark.parametrize("tenants", [["*"], ["other", "*"]])
+@pytest.mark.parametrize("tenant", [TENANT, "other", "*", ""])
+def test_a_secret_for_all_is_the_operators_for_whoever_asks(
+    tenant: str, tenants: list[str], asked_for: Mapping[str, str]
+) -> None:
+    found = service({"provider": "openai", "tenants": tenants}, Spy())
+    values = {"chat_provider": "openai", **asked_for}
+    credential = resolve(found, values, tenant=tenant).effective.primary.connection.credential
+    assert credential is not None
+    assert credential.owner is Owner.OPERATOR
 
 
 def test_secrets_are_compared_whole_and_by_presence() -> None:
