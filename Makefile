@@ -88,7 +88,7 @@ check: setup ## lint, format, types, protos, and whether generated/ and docs/ ar
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/python docs/generate.py --check
 
-bench: setup ## measure, and print tables; ARGS names some of the measurements
+bench: setup ## measure, print the tables and write them into the pages; ARGS names some of the measurements
 	@$(BIN)/python -m bench $(ARGS)
 
 bench-quick: setup ## what a request costs beside bare gRPC and HTTP, and beside the run before

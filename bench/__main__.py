@@ -1,36 +1,40 @@
 """`python -m bench`: every measurement, one after another; with names, only those."""
 
-import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
 
 MEASUREMENTS: Mapping[str, str] = {
-    "cold_start": "bench.cold_start",
-    "cancel": "bench.cancel",
-    "pool": "bench.pool",
-    "evaluation": "bench.evaluation",
-    "peers": "bench.cost.peers",
-    "retrieval": "bench.retrieval",
-    "resolution": "bench.resolution",
-    "indexing": "bench.indexing",
-    "growth": "bench.growth",
-    "overload": "bench.overload",
+    "cold_start": "bench.cold_start:main",
+    "cancel": "bench.cancel:main",
+    "pool": "bench.pool:main",
+    "evaluation": "bench.evaluation:main",
+    "peers": "bench.cost.peers:main",
+    "retrieval": "bench.retrieval:main",
+    "resolution": "bench.resolution:main",
+    "indexing": "bench.indexing:main",
+    "growth": "bench.growth:main",
+    "overload": "bench.overload:main",
 }
-"""What `make bench` measures: the modules by name, each with a `main`."""
-QUICK = {"quick": "bench.cost.quick"}
-"""What is part of another: the peers' measurement holds it."""
+"""What `make bench` measures: the functions by name."""
+PARTS: Mapping[str, str] = {
+    "quick": "bench.cost.quick:main",
+    "retrieval-sqlite": "bench.retrieval:sqlite",
+    "retrieval-postgresql": "bench.retrieval:postgresql",
+}
+"""What is part of another: `quick` of the peers' measurement."""
 
 
 def main(names: Sequence[str]) -> None:
     """Run the named measurements, or all."""
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # it would tell of each child
-    known = {**MEASUREMENTS, **QUICK}
+    known = {**MEASUREMENTS, **PARTS}
     unknown = [name for name in names if name not in known]
     if unknown:
         sys.exit(f"There is no measurement {unknown[0]!r}: take {', '.join(known)}.")
     for name in names or MEASUREMENTS:
-        importlib.import_module(known[name]).main()
+        pkgutil.resolve_name(known[name])()
 
 
 if __name__ == "__main__":

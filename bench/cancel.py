@@ -11,9 +11,9 @@ from typing import Any
 
 from cascada.agent_execution.v1 import agent_execution_service_pb2 as pb
 from cascada.config.v1.model_configuration_pb2 import ModelConfiguration
-from rich.console import Console
 from rich.table import Table
 
+from bench.pages import PERFORMANCE, publish
 from bench.scene import PROVIDERS, Scene, serving
 from config_core.convert import provider_to_wire
 from config_core.model_configuration import ModelProvider
@@ -27,8 +27,8 @@ _WAIT_SECONDS = 10.0
 
 
 def main() -> None:
-    """Measure and print the table."""
-    Console().print(asyncio.run(_measured()))
+    """Measure, print the table and write it into the page."""
+    publish(PERFORMANCE, "cancel", asyncio.run(_measured()))
 
 
 async def _measured() -> Table:

@@ -15,8 +15,9 @@ from statistics import median
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from rich.console import Console
 from rich.table import Table
+
+from bench.pages import PERFORMANCE, publish
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTS = 5
@@ -34,7 +35,7 @@ PROGRAMS: Mapping[str, Sequence[str]] = {
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Measure, print the table and write it into the page."""
     bare = [_timed(_bare) for _ in range(STARTS)]
     table = Table(title=f"Cold start to SERVING, {STARTS} starts each, target {TARGET_SECONDS} s")
     table.add_column("service")
@@ -43,7 +44,7 @@ def main() -> None:
     _row(table, "bare: import grpc", bare, bare)
     for name, arguments in PROGRAMS.items():
         _row(table, name, [_until_serving(arguments) for _ in range(STARTS)], bare)
-    Console().print(table)
+    publish(PERFORMANCE, "cold_start", table)
 
 
 def _row(table: Table, name: str, seconds: Sequence[float], bare: Sequence[float]) -> None:

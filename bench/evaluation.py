@@ -18,6 +18,7 @@ from cascada.query.v1.query_service_pb2_grpc import QueryServiceStub
 from rich.console import Console
 from rich.table import Table
 
+from bench.pages import RETRIEVAL, publish
 from tests.system.asking import index_all
 from tests.system.cluster import CALL_SECONDS, Cluster
 
@@ -101,23 +102,24 @@ def quality(ranked: Mapping[Asked, int | None]) -> Quality:
 
 
 def main() -> None:
-    """Print a table, and the questions whose passage hybrid search does not find."""
+    """Print the table and the questions that hybrid search misses; write the table down."""
     asked = questions()
     found = asyncio.run(_run(asked))
     documents = len(list(SAMPLES.glob("*.md")))
     table = Table(title=f"{len(asked)} questions over {documents} documents, top {TOP_K}")
-    for column in ("search", "language", "hit@1", "hit@5", "MRR"):
+    for column in ("search", "language"):
         table.add_column(column)
+    for column in ("hit@1", "hit@5", "MRR"):
+        table.add_column(column, justify="right")
     for mode, ranked in found.items():
         for language in ("es", "en", ""):
             some = {a: rank for a, rank in ranked.items() if language in ("", a.language)}
             figures = quality(some)
             numbers = (figures.hit_at_1, figures.hit_at_5, figures.reciprocal_rank)
             table.add_row(mode, language or "both", *(f"{number:.3f}" for number in numbers))
-    console = Console()
-    console.print(table)
+    publish(RETRIEVAL, "evaluation", table)
     for question in quality(found["hybrid"]).missed:
-        console.print(f"hybrid misses: {question}")
+        Console().print(f"hybrid misses: {question}")
 
 
 async def _run(asked: Sequence[Asked]) -> Mapping[str, Mapping[Asked, int | None]]:

@@ -8,12 +8,12 @@ import tempfile
 from pathlib import Path
 
 import uvloop
-from rich.console import Console
 from rich.table import Table
 
 from bench.cost import works
 from bench.cost.figures import measure
 from bench.cost.processes import resident_bytes
+from bench.pages import PERFORMANCE, publish
 
 TENANTS = 2000
 REQUESTS = 100_000
@@ -23,14 +23,14 @@ _FIRST = 500
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Measure, print the table and write it into the page."""
     table = Table(title=f"Memory of query, {TENANTS:,} tenants and keys", title_justify="left")
     for column in ("requests", "resident MB", "more than at first (target: 15)"):
         table.add_column(column, justify="right")
     sizes = uvloop.run(_measured())
     for requests, size in sizes.items():
         table.add_row(f"{requests:,}", f"{size:.1f}", f"{size - next(iter(sizes.values())):.1f}")
-    Console().print(table)
+    publish(PERFORMANCE, "growth", table)
 
 
 async def _measured() -> dict[int, float]:

@@ -3,14 +3,15 @@
 `make bench ARGS=indexing` has query and embedding index documents of some ten chunks each against
 the canned provider, which answers at once. Beside that it writes the same chunks straight into an
 empty store, and asks the provider for as many vectors with bare HTTP calls: what these two take is
-the part that is not ours.
+the part that is not ours. All three take turns, and the least of each counts: what else the machine
+does in one of them would make a share of anything.
 """
 
 import asyncio
 import random
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,21 +19,22 @@ import aiohttp
 import grpc
 import uvloop
 from cascada.query.v1.query_service_pb2_grpc import QueryServiceStub
-from rich.console import Console
 from rich.table import Table
 
 from bench.cost.processes import cpu_seconds
 from bench.cost.services import services
 from bench.cost.works import upstream
+from bench.pages import PERFORMANCE, publish
 from bench.retrieval import vectors
 from bench.upstream import DIMENSIONS
 from config_core.model_configuration import ModelProvider
 from config_core.sources.tenant import DEFAULT_TENANT
 from config_core.space import EmbeddingSpace
-from query.store import Chunk, Document, StoredChunk, open_store
+from query.store import Document, StoredChunk, open_store
 from tests.system.asking import index_all
 
 DOCUMENTS = 1000
+ROUNDS = 3
 _COLLECTION = "bench"
 _SECTIONS, _SENTENCES, _WORDS = 10, 14, 14
 _WRITERS = 4
@@ -40,7 +42,7 @@ _AT_ONCE, _BATCH = 4, 128
 
 
 @dataclass(frozen=True, slots=True)
-class _Measured:
+class _Round:
     chunks: int
     seconds: float
     cpu: dict[str, float]
@@ -49,44 +51,52 @@ class _Measured:
 
 
 def main() -> None:
-    """Measure and print the table."""
-    found = uvloop.run(_measured())
-    thousands = found.chunks / 1000
-    share = (found.store_seconds + found.provider_seconds) / found.seconds
-    table = Table(title=f"Indexing {found.chunks:,} chunks", title_justify="left")
-    for column in ("what", "measured"):
-        table.add_column(column)
-    table.add_row("chunks a second", f"{found.chunks / found.seconds:.0f}")
-    for name, cpu in found.cpu.items():
-        table.add_row(f"CPU of {name}, 1,000 chunks", f"{cpu * 1000 / thousands:.0f} ms")
-    table.add_row("the store alone", f"{found.store_seconds:.2f} s of {found.seconds:.2f} s")
-    table.add_row("the provider alone", f"{found.provider_seconds:.2f} s")
-    table.add_row("share of both (target: 80 %)", f"{share:.0%}")
-    Console().print(table)
+    """Measure, print the table and write it into the page."""
+    rounds = uvloop.run(_measured())
+    best = min(rounds, key=lambda each: each.seconds)
+    store = min(each.store_seconds for each in rounds)
+    provider = min(each.provider_seconds for each in rounds)
+    title = f"Indexing {best.chunks:,} chunks, the least of {ROUNDS} rounds"
+    table = Table("what", title=title, title_justify="left")
+    table.add_column("measured", justify="right")
+    table.add_row("chunks a second", f"{best.chunks / best.seconds:.0f}")
+    for name, cpu in best.cpu.items():
+        table.add_row(f"CPU of {name}, 1,000 chunks", f"{cpu * 1e6 / best.chunks:.0f} ms")
+    table.add_row("everything", f"{best.seconds:.2f} s")
+    table.add_row("the store alone", f"{store:.2f} s")
+    table.add_row("the provider alone", f"{provider:.2f} s")
+    table.add_row("share of both (target: 80 %)", f"{(store + provider) / best.seconds:.0%}")
+    publish(PERFORMANCE, "indexing", table)
 
 
-async def _measured() -> _Measured:
+async def _measured() -> list[_Round]:
     texts = {f"doc-{number:04}": _text(number) for number in range(DOCUMENTS)}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        async with upstream() as provider:
-            async with (
-                services(folder, provider, ("embedding", "query")) as ours,
-                grpc.aio.insecure_channel(ours.target("query")) as channel,
-            ):
-                before = {each: cpu_seconds([pid]) for each, pid in ours.pids.items()}
-                began = time.perf_counter()
-                await index_all(QueryServiceStub(channel), texts, _COLLECTION)
-                seconds = time.perf_counter() - began
-                cpu = {each: cpu_seconds([pid]) - before[each] for each, pid in ours.pids.items()}
-            stored = await _stored(folder, texts)
-            return _Measured(
-                sum(map(len, stored)),
-                seconds,
-                cpu,
-                await _seconds_of_store(folder, stored),
-                await _seconds_of_provider(provider, stored),
-            )
+    rounds = []
+    for _ in range(ROUNDS):
+        with tempfile.TemporaryDirectory() as name:
+            async with upstream() as provider:
+                rounds.append(await _round(Path(name), provider, texts))
+    return rounds
+
+
+async def _round(folder: Path, provider: int, texts: Mapping[str, str]) -> _Round:
+    async with (
+        services(folder, provider, ("embedding", "query")) as ours,
+        grpc.aio.insecure_channel(ours.target("query")) as channel,
+    ):
+        before = {each: cpu_seconds([pid]) for each, pid in ours.pids.items()}
+        began = time.perf_counter()
+        await index_all(QueryServiceStub(channel), texts, _COLLECTION)
+        seconds = time.perf_counter() - began
+        cpu = {each: cpu_seconds([pid]) - before[each] for each, pid in ours.pids.items()}
+    stored = await _stored(folder, texts)
+    return _Round(
+        sum(map(len, stored)),
+        seconds,
+        cpu,
+        await _seconds_of_store(folder, stored),
+        await _seconds_of_provider(provider, stored),
+    )
 
 
 def _text(number: int) -> str:
@@ -121,18 +131,7 @@ async def _seconds_of_store(folder: Path, stored: Sequence[Sequence[StoredChunk]
             "",
             {},
             "h",
-            [
-                Chunk(
-                    chunk_id=each.chunk_id,
-                    position=each.position,
-                    text=each.text,
-                    start=each.start,
-                    end=each.end,
-                    section=each.section,
-                    vector=pool[at % len(pool)],
-                )
-                for at, each in enumerate(chunks)
-            ],
+            [each.with_vector(pool[at % len(pool)]) for at, each in enumerate(chunks)],
         )
         for number, chunks in enumerate(stored)
     )

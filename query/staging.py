@@ -93,16 +93,7 @@ class Staging:
                 metadata=document.metadata,
                 content_hash=document.content_hash,
                 chunks=[
-                    Chunk(
-                        chunk_id=chunk.chunk_id,
-                        position=chunk.position,
-                        text=chunk.text,
-                        start=chunk.start,
-                        end=chunk.end,
-                        section=chunk.section,
-                        vector=vector,
-                    )
-                    for chunk, vector in zip(chunks, vectors, strict=True)
+                    chunk.with_vector(vector) for chunk, vector in zip(chunks, vectors, strict=True)
                 ],
             )
         )

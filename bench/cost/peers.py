@@ -1,10 +1,7 @@
 """Cascada, the floors and the peers in one go: writes bench/RESULTS.md and its plots."""
 
-import os
-import platform
 import tempfile
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 import uvloop
@@ -13,6 +10,7 @@ from bench.cost import plan, report, works
 from bench.cost.figures import Figures
 from bench.cost.first_token import measured as first_token_of
 from bench.cost.report import Ratio
+from bench.pages import stamp
 from bench.peers import environments, gateways
 from bench.peers.embedded import drive
 
@@ -27,7 +25,7 @@ _PEER_STREAMED = 60
 def main() -> None:
     """Measure everything, print it and write the results."""
     figures, first_token = uvloop.run(_measured())
-    parts = [_HEAD.format(date=datetime.now(UTC).date(), machine=_machine())]
+    parts = [_HEAD.format(stamp=stamp())]
     PLOTS.mkdir(exist_ok=True)
     for at_once, each in figures.items():
         ratios = [*plan.ratios(each), *_peer_ratios(each)]
@@ -53,16 +51,12 @@ agent execution and query; {later:.2f} ms later (target: 3).
 
 _HEAD = """# What a request costs
 
-Written by `make bench ARGS=peers` on {date}: {machine}. Everything ran side by side in one go,
+Written by `make bench ARGS=peers` on {stamp}. Everything ran side by side in one go,
 against one canned provider on the same machine. CPU is user and system time of the whole process
 trees that serve a request, without the client and the provider; for TensorZero's embedded gateway
 and for Haystack, which are libraries, it is that of the process that calls them. CPU a request is
 the figure that holds on a noisy machine; throughput and latency depend on what else it does.
 """
-
-
-def _machine() -> str:
-    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
 
 
 async def _measured() -> tuple[dict[int, dict[str, Figures]], tuple[float, float]]:

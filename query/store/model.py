@@ -76,6 +76,18 @@ class StoredChunk:
     end: int
     section: str
 
+    def with_vector(self, vector: bytes) -> Chunk:
+        """The same passage, to be written with this vector."""
+        return Chunk(
+            chunk_id=self.chunk_id,
+            position=self.position,
+            text=self.text,
+            start=self.start,
+            end=self.end,
+            section=self.section,
+            vector=vector,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
