@@ -12,6 +12,7 @@ MEASUREMENTS: Mapping[str, str] = {
     "evaluation": "bench.evaluation:main",
     "peers": "bench.cost.peers:main",
     "retrieval": "bench.retrieval:main",
+    "hop_profile": "bench.hop_profile:main",
     "resolution": "bench.resolution:main",
     "indexing": "bench.indexing:main",
     "growth": "bench.growth:main",

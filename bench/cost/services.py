@@ -42,8 +42,12 @@ async def services(
     *,
     together: bool = False,
     own: Mapping[str, str] = NOTHING,
+    profiles: Path | None = None,
 ) -> AsyncIterator[Services]:
-    """Run services in processes of their own, or all in one, against the upstream's port."""
+    """Run services in processes of their own, or all in one, against the upstream's port.
+
+    With `profiles`, each of its own leaves what cProfile counted in that folder when it ends.
+    """
     ports = {name: free_port() for name in NAMES}
     environ = {
         "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream}/v1",
@@ -66,7 +70,8 @@ async def services(
             pids = dict.fromkeys(names, pid)
         else:
             for name in names:
-                command = python("-m", name.replace("-", "_"))
+                profiler = ("-m", "cProfile", "-o", str(profiles / name)) if profiles else ()
+                command = python(*profiler, "-m", name.replace("-", "_"))
                 running_one = running(command, environ, folder=folder)
                 pids[name] = await stack.enter_async_context(running_one)
         for name in names:
