@@ -30,7 +30,10 @@ _BATCHES_PER_WORKER = 4
 MAX_DEATHS = 5
 """How many workers may die over one document before it is given up."""
 MAX_STARTS = 3
-"""How many workers in a row may die before they have begun."""
+"""How many workers in a row may die before they have begun, for each that can run at a time.
+
+In a bad minute more than one dies so; it is only hopeless where none gets on in between.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,9 @@ class BulkEngine(Generic[SourceT]):
         self._positions = {source.document_id: place for place, source in enumerate(sources)}
         self._summary = document_pb2.IndexSummary()
         self._began = asyncio.get_running_loop().time()
+        self._count = min(cluster.size, len(self._batches))
+        self._failed_starts = 0
+        """In a row, of all workers."""
         # Bounded: a reader that does not take its results slows the workers down.
         self._reports: asyncio.Queue[Report | Exception | None] = asyncio.Queue(cluster.size)
 
@@ -109,9 +115,8 @@ class BulkEngine(Generic[SourceT]):
             whole.configuration_trace.CopyFrom(part.configuration_trace)
 
     async def _work_all(self) -> None:
-        count = min(self._cluster.size, len(self._batches))
         try:
-            await gather_or_cancel(self._work() for _ in range(count))
+            await gather_or_cancel(self._work() for _ in range(self._count))
             await self._reports.put(None)
         except Exception as error:  # noqa: BLE001 # the reader of the reports has to raise it
             await self._reports.put(error)
@@ -122,6 +127,8 @@ class BulkEngine(Generic[SourceT]):
         try:
             while self._batches:
                 worker = worker or await self._started()
+                if worker is None:
+                    continue
                 if not self._batches:
                     break
                 batch = self._batches.popleft()
@@ -132,6 +139,7 @@ class BulkEngine(Generic[SourceT]):
                     worker = None
                     await self._try_again(batch)
                 else:
+                    self._failed_starts = 0
                     await self._reports.put(report)
             if worker is not None:
                 with suppress(WorkerDiedError):  # it has nothing left to do
@@ -140,25 +148,28 @@ class BulkEngine(Generic[SourceT]):
             if worker is not None:
                 worker.kill()
 
-    async def _started(self) -> Worker[SourceT]:
-        for _ in range(MAX_STARTS):
-            worker = self._cluster.start_worker()
-            try:
-                problem = await worker.open()
-            except WorkerDiedError:
-                worker.kill()
-                continue
-            except BaseException:
-                worker.kill()
-                raise
-            if problem:
-                worker.kill()
-                raise BulkError(f"The workers can't index: {problem}.")
-            return worker
-        raise BulkError(
-            "The workers can't start: see that the cluster's machines have this version of Cascada "
-            "installed, and memory left."
-        )
+    async def _started(self) -> Worker[SourceT] | None:
+        """A worker that has begun; None where it has died."""
+        worker = self._cluster.start_worker()
+        try:
+            problem = await worker.open()
+        except WorkerDiedError:
+            worker.kill()
+            self._failed_starts += 1
+            if self._failed_starts < MAX_STARTS * self._count:
+                return None
+            raise BulkError(
+                "The workers can't start: see that the cluster's machines have this version of "
+                "Cascada installed, and memory left."
+            ) from None
+        except BaseException:
+            worker.kill()
+            raise
+        if problem:
+            worker.kill()
+            raise BulkError(f"The workers can't index: {problem}.")
+        self._failed_starts = 0
+        return worker
 
     async def _try_again(self, batch: _Batch[SourceT]) -> None:
         """One by one, so that a document that kills its worker takes no other along.

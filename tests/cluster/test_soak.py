@@ -59,8 +59,7 @@ async def test_at_half_load_calls_are_answered_and_nothing_grows(
         print(f"\nsoak of {SECONDS:.0f} s at {rate:.1f} calls/s\n{table(outcomes)}")  # noqa: T201 # the figures are for the record
         for node, (first, last) in changes.items():
             print(f"{node!s:20} {first}\n{'':20} {last}")  # noqa: T201
-    # Where the machine is busy with something else, a caller gives up by its own clock.
-    assert_typed(outcomes, edge=["DEADLINE_EXCEEDED"])
+    assert_typed(outcomes)
     answered = sum(outcome.is_ok for outcome in outcomes)
     assert answered >= _ANSWERED * len(outcomes), table(outcomes)
     for node, (first, last) in changes.items():

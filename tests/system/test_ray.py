@@ -239,7 +239,7 @@ async def test_many_deaths_in_a_cluster_that_is_there_lose_and_double_nothing(
         program = await start(cluster, "killed", *at, environ=head.environ)
         deaths = 0
         while program.process.returncode is None and deaths < DEATHS:
-            await asyncio.sleep(random.uniform(0.5, 3))  # noqa: S311 # any moment will do
+            await asyncio.sleep(random.uniform(0.1, 3))  # noqa: S311 # any moment will do
             if alive := workers(head.pid):
                 kill(random.choice(alive))  # noqa: S311
                 deaths += 1

@@ -182,13 +182,15 @@ async def test_a_job_that_is_given_up_ends_its_process(worker: StandIn) -> None:
     ("ending", "words"),
     [
         ("os.kill(os.getpid(), signal.SIGXCPU)", "takes too long"),
+        # It is silent a while before it is gone, as one that gives back much memory.
+        ("os.close(1); time.sleep(0.2); os.kill(os.getpid(), signal.SIGXCPU)", "takes too long"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "damaged or too large"),
         ("sys.exit(1)", "damaged or too large"),
         ("say(b'nonsense\\n')", "damaged or too large"),
         ("say(b'90000000000 more\\n')", "damaged or too large"),
         ("say(b'9 more\\n{'); sys.exit(0)", "damaged or too large"),
     ],
-    ids=["time", "crash", "exit", "nonsense", "flood", "cut"],
+    ids=["time", "time, slowly", "crash", "exit", "nonsense", "flood", "cut"],
 )
 async def test_a_process_that_does_not_survive_a_file_is_told_of(
     worker: StandIn, ending: str, words: str

@@ -173,6 +173,18 @@ async def test_the_documents_of_a_dead_worker_are_each_stored_once_by_another() 
     assert cluster.started == 2 + 3
 
 
+async def test_what_a_dead_worker_had_is_tried_one_by_one_after_everything_else() -> None:
+    cluster = Cluster(size=1, before=dies("d003"))
+    await run(cluster, 16)
+    assert cluster.seen == [
+        ["d000", "d001", "d002", "d003"],  # it dies of the last
+        ["d004", "d005", "d006", "d007"],
+        ["d008", "d009", "d010", "d011"],
+        ["d012", "d013", "d014", "d015"],
+        *(["d000"], ["d001"], ["d002"], ["d003"]),
+    ]
+
+
 async def test_a_document_of_which_every_worker_dies_fails_alone() -> None:
     cluster = Cluster(before=dies("d007", times=99))
     results, summary = await run(cluster, 40)
@@ -235,16 +247,45 @@ async def test_workers_that_die_at_once_are_given_up() -> None:
     assert cluster.started == MAX_STARTS == cluster.killed
 
 
-async def test_a_worker_that_dies_before_it_has_begun_is_replaced() -> None:
-    deaths = iter([True, False, True])
+def opening(*fates: str) -> Callable[[], str]:
+    """The first workers each begin, or die before; all others begin."""
+    left = iter(fates)
 
-    def die() -> str:
-        if next(deaths, False):
+    def opens() -> str:
+        if next(left, "begins") == "dies":
             raise WorkerDiedError
         return ""
 
-    _, summary = await run(Cluster(opens=die), 10)
+    return opens
+
+
+async def test_a_worker_that_dies_before_it_has_begun_is_replaced() -> None:
+    _, summary = await run(Cluster(opens=opening("dies", "begins", "dies")), 10)
     assert summary.indexed == 10
+
+
+async def test_workers_of_a_cluster_are_given_up_when_none_has_begun_of_many() -> None:
+    cluster = Cluster(size=2, opens=opening(*["dies"] * 99))
+    with pytest.raises(BulkError, match="can't start"):
+        await run(cluster, 10)
+    assert 2 * MAX_STARTS <= cluster.started <= 2 * MAX_STARTS + 1
+    assert cluster.killed == cluster.started
+
+
+async def test_starts_that_fail_end_no_run_in_which_another_worker_gets_on() -> None:
+    cluster = Cluster(size=2, opens=opening("begins", *["dies"] * 99))
+    _, summary = await run(cluster, 8)
+    assert summary.indexed == 8
+    assert cluster.started > 1 + 2 * MAX_STARTS
+
+
+async def test_starts_that_failed_do_not_count_once_a_worker_has_begun() -> None:
+    almost = ["dies"] * (MAX_STARTS - 1)
+    opens = opening(*almost, "begins", *almost, "begins")
+    cluster = Cluster(size=1, opens=opens, before=dies("d000"))
+    _, summary = await run(cluster, 10)
+    assert summary.indexed == 10
+    assert cluster.started == 2 * MAX_STARTS
 
 
 async def test_workers_are_closed_at_the_end_and_one_that_dies_then_does_no_harm(
