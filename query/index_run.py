@@ -68,8 +68,7 @@ class IndexRun:
         )
         self._put = put
         self._began = asyncio.get_running_loop().time()
-        remaining = options.time_remaining
-        self._callers_deadline = None if remaining is None else Deadline.after(remaining)
+        self._callers_deadline = Deadline.of_caller(options.time_remaining)
 
     def report(self) -> HopReport:
         """The report of this hop."""
@@ -82,8 +81,7 @@ class IndexRun:
 
     def deadline(self) -> Deadline:
         """The deadline of one call: its own limit, or the end of the whole stream before that."""
-        own = Deadline.after(self.effective.timeout_seconds)
-        return own if self._callers_deadline is None else min(own, self._callers_deadline)
+        return min(Deadline.after(self.effective.timeout_seconds), self._callers_deadline)
 
     async def feed(self, documents: AsyncIterator[SourceDocument]) -> None:
         """Start a task each document, as many at once as there is room for."""

@@ -44,8 +44,7 @@ class ReindexRun:
         self._embeddings = embeddings
         self._forwarded = forwarded
         self._began = asyncio.get_running_loop().time()
-        remaining = options.time_remaining
-        self._callers_deadline = None if remaining is None else Deadline.after(remaining)
+        self._callers_deadline = Deadline.of_caller(options.time_remaining)
 
     def report(self) -> HopReport:
         """The report of this hop."""
@@ -64,7 +63,7 @@ class ReindexRun:
             query=False,
             forwarded=self._forwarded,
             context=self._options.context,
-            deadline=own if self._callers_deadline is None else min(own, self._callers_deadline),
+            deadline=min(own, self._callers_deadline),
         )
         self.summary.usage += embedded.usage
         self.last_hops = embedded.hops

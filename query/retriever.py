@@ -54,22 +54,23 @@ class Retriever:
         context: RequestContext,
         incoming: Incoming,
         snapshot: Snapshot,
-        budget: Deadline | float | None,
+        deadline: Deadline,
         reranking: Reranking | None = None,
+        *,
+        alone: bool = False,
     ) -> Retrieved:
         """Search all collections.
 
-        `budget` is the deadline of the request that the search is a part of; for a search by
-        itself what the caller's deadline leaves, in seconds, or `None` without one. `reranking`
-        orders the candidates where the retrieval asks for it.
+        `deadline` is that of the request; a search `alone`, without an answer, takes no longer than
+        its embedding configuration allows either. `reranking` orders the candidates where the
+        retrieval asks for it.
         """
         search = _Search(query, retrieval, context, incoming, snapshot)
-        searched = await self._spaces.searched(retrieval, context, incoming, snapshot)
-        if isinstance(budget, Deadline):
-            deadline = budget
-        else:
+        async with deadline.timeout():
+            searched = await self._spaces.searched(retrieval, context, incoming, snapshot)
+        if alone:
             limit = min(space.effective.timeout_seconds for space in searched)
-            deadline = Deadline.from_context(budget, limit)
+            deadline = min(deadline, Deadline.after(limit))
         try:
             async with deadline.timeout():
                 passages, spaces = await self._candidates(search, searched, deadline)

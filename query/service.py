@@ -103,8 +103,9 @@ class QueryService:
         if retrieval.rerank:
             resolution = snapshot.resolve("chat", context.tenant_id, incoming)
             reranking = self._reranker.prepare(required(SERVICE, resolution))
+        deadline = Deadline.of_caller(time_remaining)
         return await self._retriever.search(
-            query, retrieval, context, incoming, snapshot, time_remaining, reranking
+            query, retrieval, context, incoming, snapshot, deadline, reranking, alone=True
         )
 
     async def _complete(self, run: Run) -> tuple[ChatResult, tuple[Found, ...]]:

@@ -16,10 +16,10 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 from config_core.errors import OverloadedError
 from config_core.settings import Settings
+from service_core.deadline import Deadline
 from service_core.load import Callers, Load
 from service_core.queue_room import QueueRoom
 from service_core.telemetry import Labelled, LiveGauges
@@ -37,14 +37,6 @@ SHORT_TURNS, SHORT_SECONDS = 2, 0.00006
 """Turns of this length in a row are those of a loop that has nothing to do: a request may begin."""
 RETRY_SECONDS = (0.5, 1.5)
 """Between which a refused caller is asked to wait; drawn, so that they do not return together."""
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """A request that waits to begin."""
-
-    latest: float
-    turn: asyncio.Future[None] = field(repr=False)
 
 
 class Admission:
@@ -79,7 +71,7 @@ class Admission:
         self._room = QueueRoom(queued)
         self._seconds = seconds
         self._indexing = indexing
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._pump: asyncio.Task[None] | None = None
         self._turns = 0
         self._quiet_turns = 0
@@ -130,8 +122,14 @@ class Admission:
         return len(self._waiting)
 
     @asynccontextmanager
-    async def admitted(self, *, indexing: bool = False) -> AsyncIterator[None]:
+    async def admitted(
+        self, deadline: Callable[[], Deadline] = Deadline.never, *, indexing: bool = False
+    ) -> AsyncIterator[None]:
         """Runs the block once there is room.
+
+        Args:
+            deadline: The caller's, asked for only where the request has to wait.
+            indexing: Whether it writes documents.
 
         Raises:
             OverloadedError: There is none, and there was none in time.
@@ -142,7 +140,7 @@ class Admission:
         try:
             self._arrived, self._quiet_turns = time.perf_counter(), 0
             if self.running or self._waiting:
-                await self._turn()
+                await self._turn(deadline())
             else:
                 self._begin()
             try:
@@ -161,25 +159,28 @@ class Admission:
         self.running -= 1
         self._load.running -= 1
 
-    async def _turn(self) -> None:
+    async def _turn(self, deadline: Deadline) -> None:
         """Wait to begin; the request counts as running afterwards."""
         now = time.perf_counter()
         room, waiting = self._room, len(self._waiting)
         if not room.admits(now, waiting=waiting, running=self.running, begun=self._begun):
             raise self._refusal()
         loop = asyncio.get_running_loop()
-        own = _Waiting(now + self._seconds, loop.create_future())
-        self._waiting.append(own)
+        turn = loop.create_future()
+        self._waiting.append(turn)
         if self._pump is None:
             self._pump = loop.create_task(self._begin_waiting(), name="admission")
+        too_late = loop.call_later(deadline.at_most(self._seconds), self._refuse, turn)
         try:
-            await own.turn
+            await turn
         except asyncio.CancelledError:
-            if own in self._waiting:
-                self._waiting.remove(own)
-            elif own.turn.done() and not own.turn.cancelled() and own.turn.exception() is None:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+            elif turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._end()
             raise
+        finally:
+            too_late.cancel()
 
     async def _begin_waiting(self) -> None:
         """Give turns until nobody waits."""
@@ -192,10 +193,8 @@ class Admission:
                 self._quiet_turns += 1
                 self._short_turns = self._short_turns + 1 if now - before < SHORT_SECONDS else 0
                 before = now
-                while self._waiting and self._waiting[0].latest <= now:
-                    self._refuse(self._waiting.popleft())
                 if self._is_time(now) and self._waiting and not self._is_full():
-                    turn = self._waiting.popleft().turn
+                    turn = self._waiting.popleft()
                     if not turn.done():
                         self._begin()
                         turn.set_result(None)
@@ -212,9 +211,11 @@ class Admission:
         quiet = self._quiet_turns >= QUIET_TURNS and now - self._arrived >= QUIET_SECONDS
         return quiet or self._short_turns >= SHORT_TURNS or self._turns >= MOST_TURNS
 
-    def _refuse(self, waiting: _Waiting) -> None:
-        if not waiting.turn.done():
-            waiting.turn.set_exception(self._refusal())
+    def _refuse(self, turn: asyncio.Future[None]) -> None:
+        if turn in self._waiting:
+            self._waiting.remove(turn)
+            if not turn.done():
+                turn.set_exception(self._refusal())
 
     def _refusal(self) -> OverloadedError:
         self.refused += 1

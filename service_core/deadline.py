@@ -12,6 +12,8 @@ from config_core.errors import BudgetSpentError
 
 _MARGIN = 0.05
 _MARGIN_SHARE = 0.1
+_NEVER_SECONDS = 1e6
+"""Eleven days: what a timer can still take."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -27,19 +29,32 @@ class Deadline:
         return cls(time.monotonic() + seconds)
 
     @classmethod
-    def from_context(cls, time_remaining: float | None, timeout_seconds: float) -> Self:
-        """Gives the smaller of the caller's deadline and the configured one.
+    def never(cls) -> Self:
+        """Gives the deadline of a caller who has none."""
+        return cls.after(_NEVER_SECONDS)
 
-        The caller's is taken with a margin, so that our own error with its attempts arrives
-        before gRPC ends the call.
+    @classmethod
+    def of_caller(cls, time_remaining: float | None) -> Self:
+        """Gives the caller's deadline with a margin.
+
+        Our own error with its attempts then arrives before gRPC ends the call.
 
         Args:
             time_remaining: What `ServicerContext.time_remaining()` says; None without a deadline.
-            timeout_seconds: The effective `timeout_seconds`.
         """
         if time_remaining is None:
-            return cls.after(timeout_seconds)
-        return cls.after(min(time_remaining - _margin(time_remaining), timeout_seconds))
+            return cls.never()
+        return cls.after(time_remaining - _margin(time_remaining))
+
+    @classmethod
+    def of_call(cls, time_remaining: float) -> Self:
+        """Gives the last moment at which an error still reaches the caller: half of the margin."""
+        return cls.after(time_remaining - _margin(time_remaining) / 2)
+
+    @classmethod
+    def from_context(cls, time_remaining: float | None, timeout_seconds: float) -> Self:
+        """Gives the smaller of the caller's deadline and the effective `timeout_seconds`."""
+        return min(cls.of_caller(time_remaining), cls.after(timeout_seconds))
 
     @property
     def expired(self) -> bool:

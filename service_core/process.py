@@ -32,6 +32,7 @@ from service_core.identity import Guard, startup
 from service_core.interceptors import (
     AuditInterceptor,
     CeilingInterceptor,
+    DeadlineInterceptor,
     ErrorInterceptor,
     IdentityInterceptor,
     LimitsInterceptor,
@@ -125,6 +126,7 @@ class Process:
                     fingerprint_key=self.settings.fingerprint_key,
                     content=self.settings.audit_content,
                 ),
+                DeadlineInterceptor(),
                 IdentityInterceptor(self.guard),
                 LimitsInterceptor(self.snapshots, self.limiter),
                 CeilingInterceptor(self.snapshots),

@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import structlog
+
 from config_core.errors import OverloadedError
 from query.errors import UnusableDocumentError
 from query.extraction.model import Extracted, ExtractionError, MediaType
@@ -16,6 +18,8 @@ from query.extraction.text import read_markdown, read_plain
 PROCESSES = 2
 SECONDS = 60.0
 """The longest that a file is read, waiting for a processor included."""
+
+_log = structlog.stdlib.get_logger(__name__)
 
 
 class Extractor:
@@ -72,7 +76,8 @@ class Extractor:
             await process.kill()
         try:
             return await ReaderProcess.start()
-        except (NotStartedError, TimeoutError):
+        except (NotStartedError, TimeoutError) as error:
+            _log.warning("reader of documents did not start", why=repr(error))
             raise OverloadedError(
                 "The service has no room to read the document now: try again later."
             ) from None

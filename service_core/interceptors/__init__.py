@@ -2,6 +2,7 @@
 
 from service_core.interceptors.audit import AuditInterceptor
 from service_core.interceptors.ceilings import CeilingInterceptor
+from service_core.interceptors.deadline import DeadlineInterceptor
 from service_core.interceptors.errors import ErrorInterceptor, TraceOf, forwarded_trace
 from service_core.interceptors.handler import Call, Entrance, HandlerInterceptor
 from service_core.interceptors.identity import IdentityInterceptor
@@ -13,6 +14,7 @@ __all__ = [
     "AuditInterceptor",
     "Call",
     "CeilingInterceptor",
+    "DeadlineInterceptor",
     "Entrance",
     "ErrorInterceptor",
     "HandlerInterceptor",

@@ -60,15 +60,18 @@ class ErrorInterceptor(HandlerInterceptor):
 
     async def _abort(self, call: Call, error: CascadaError) -> Never:
         if call.requests is not None:
-            await _read_off(call.requests)
+            await _read_off(call.requests, call.context.time_remaining())
         status = to_status(error, self._trace_of(error))
         await call.context.abort_with_status(rpc_status.to_status(status))
 
 
-async def _read_off(requests: AsyncIterator[Any]) -> None:
+async def _read_off(requests: AsyncIterator[Any], time_remaining: float | None) -> None:
     """Take what is still sent: a Python client that writes loses the status (grpc 36066)."""
+    seconds = READ_OFF_SECONDS
+    if time_remaining is not None:
+        seconds = min(seconds, time_remaining / 2)
     with suppress(TimeoutError, asyncio.InvalidStateError, grpc.aio.UsageError):
-        async with asyncio.timeout(READ_OFF_SECONDS):
+        async with asyncio.timeout(seconds):
             async for _ in requests:
                 pass
 

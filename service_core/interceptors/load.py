@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from service_core.admission import Admission
+from service_core.deadline import Deadline
 from service_core.identity import tokens
 from service_core.interceptors.handler import Call, HandlerInterceptor
 
@@ -32,12 +33,16 @@ class LoadInterceptor(HandlerInterceptor):
         """Runs the handler once there is room.
 
         Raises:
-            OverloadedError: There is none.
+            OverloadedError: There is none, or not before the caller's deadline.
         """
         if call.is_infrastructure or self._is_own(call):
             yield
             return
-        async with self._admission.admitted(indexing=call.method in _INDEXING):
+
+        def deadline() -> Deadline:
+            return Deadline.of_caller(call.context.time_remaining())
+
+        async with self._admission.admitted(deadline, indexing=call.method in _INDEXING):
             call.callers = self._admission.callers
             yield
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 
 from config_core.errors import OverloadedError, Reason
 from query.errors import UnusableDocumentError
@@ -204,8 +205,13 @@ async def test_a_process_that_does_not_survive_a_file_is_told_of(
 
 async def test_a_process_that_does_not_start_is_no_fault_of_the_document(worker: StandIn) -> None:
     worker.does("raise SystemExit(3)", ready=False)
-    with pytest.raises(OverloadedError, match="try again"):
+    with (
+        structlog.testing.capture_logs() as logs,
+        pytest.raises(OverloadedError, match="try again"),
+    ):
         await Extractor(processes=1).extract(MediaType.HTML, PAGE)
+    (line,) = logs
+    assert "exit code 3" in line["why"]
 
 
 async def test_a_process_sees_nothing_of_the_environment(

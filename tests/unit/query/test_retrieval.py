@@ -590,6 +590,24 @@ async def test_a_budget_that_is_spent_ends_the_search_and_its_embedding(world: W
     assert (world.embeddings.running, world.embeddings.cancelled) == (0, 1)
 
 
+class _SlowLookup(_BrokenSearch):
+    """A store that never finds a collection."""
+
+    async def get_collection(self, _tenant: str, _name: str) -> Any:
+        await asyncio.Event().wait()
+
+
+async def test_a_search_ends_before_its_callers_deadline_while_its_collections_are_looked_up(
+    world: World,
+) -> None:
+    world.spaces._store = _SlowLookup(world.store)
+    searching = world.service.search(
+        SPAIN, Retrieval(("cities",)), RequestContext(TENANT), asked(), time_remaining=0.2
+    )
+    with pytest.raises(BudgetSpentError):
+        await asyncio.wait_for(searching, 20)
+
+
 async def test_a_search_within_a_request_has_what_its_deadline_leaves(world: World) -> None:
     await world.fill()
     spent = Deadline.after(-1)

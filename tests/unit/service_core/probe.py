@@ -101,6 +101,8 @@ async def call(
     kind: str,
     request: Message | None = None,
     received: list[Message] | None = None,
+    *,
+    timeout: float = 20,  # noqa: ASYNC109 # it is gRPC's
 ) -> list[Message]:
     """Calls and gives all answers; they are in `received` too, also when the call fails."""
     answers = [] if received is None else received
@@ -111,14 +113,14 @@ async def call(
     }
     path = f"/{SERVICE}/{kind}"
     if kind == "UnaryUnary":
-        answers.append(await channel.unary_unary(path, **codec)(sent, timeout=20))
+        answers.append(await channel.unary_unary(path, **codec)(sent, timeout=timeout))
     elif kind == "StreamUnary":
-        answers.append(await channel.stream_unary(path, **codec)(iter([sent]), timeout=20))
+        answers.append(await channel.stream_unary(path, **codec)(iter([sent]), timeout=timeout))
     else:
         reading: Any = (
-            channel.unary_stream(path, **codec)(sent, timeout=20)
+            channel.unary_stream(path, **codec)(sent, timeout=timeout)
             if kind == "UnaryStream"
-            else channel.stream_stream(path, **codec)(iter([sent]), timeout=20)
+            else channel.stream_stream(path, **codec)(iter([sent]), timeout=timeout)
         )
         try:
             async for answer in reading:
@@ -129,11 +131,15 @@ async def call(
 
 
 async def failure(
-    channel: grpc.aio.Channel, kind: str = "UnaryUnary", request: Message | None = None
+    channel: grpc.aio.Channel,
+    kind: str = "UnaryUnary",
+    request: Message | None = None,
+    *,
+    timeout: float = 20,  # noqa: ASYNC109 # it is gRPC's
 ) -> grpc.aio.AioRpcError:
     """Calls and gives the error that has to come."""
     try:
-        await call(channel, kind, request)
+        await call(channel, kind, request, timeout=timeout)
     except grpc.aio.AioRpcError as error:
         return error
     raise AssertionError("the call succeeded")

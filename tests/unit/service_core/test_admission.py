@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from config_core.errors import OverloadedError
 from service_core.admission import RETRY_SECONDS, SHORT_SECONDS, Admission
+from service_core.deadline import Deadline
 from service_core.load import Load
 from service_core.queue_room import CALM_QUEUE, GROWING_SECONDS, SPARE_PLACES
 from service_core.telemetry import LiveGauges
@@ -154,6 +155,16 @@ async def test_who_waits_too_long_is_refused_with_a_wait() -> None:
     assert "query service" in error.message
 
 
+async def test_nobody_waits_beyond_the_callers_deadline() -> None:
+    admission = door(most=1)
+    async with admission.admitted():
+        with pytest.raises(OverloadedError):
+            async with asyncio.timeout(20), admission.admitted(lambda: Deadline.after(0.02)):
+                pytest.fail("there was room")
+        assert admission.queued == 0
+    assert admission.running == 0
+
+
 async def busy_turn() -> None:
     """One turn of a loop that has something to do."""
     time.sleep(2 * SHORT_SECONDS)  # noqa: ASYNC251 # it is what the loop does
@@ -199,7 +210,7 @@ async def test_one_that_is_cancelled_when_its_turn_comes_takes_no_room() -> None
         await until(lambda: requests.begun == [0])
         requests.arrive()
         await until(lambda: admission.queued == 1)
-        turn = admission._waiting[0].turn
+        turn = admission._waiting[0]
         requests.end.set()
         while not turn.done():  # noqa: ASYNC110 # the very turn of the loop matters
             await asyncio.sleep(0)

@@ -23,6 +23,17 @@ def test_the_smaller_of_caller_and_configuration_holds(
     assert got == pytest.approx(expected, abs=1)
 
 
+@pytest.mark.parametrize("seconds", [0.1, 1, 60])
+def test_the_callers_deadline_is_taken_with_a_margin_for_our_own_error(seconds: float) -> None:
+    assert (
+        0.8 * seconds < Deadline.of_caller(seconds).remaining() < seconds - 0.1 * min(seconds, 0.5)
+    )
+
+
+def test_a_caller_without_a_deadline_has_time_enough() -> None:
+    assert Deadline.of_caller(None).remaining() > 24 * 3600
+
+
 def test_of_two_deadlines_the_earlier_is_the_smaller() -> None:
     early, late = Deadline(1.0), Deadline(2.0)
     assert min(late, early) is early

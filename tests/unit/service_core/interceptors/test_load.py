@@ -45,9 +45,9 @@ class Gate:
 
 
 @asynccontextmanager
-async def full(gate: Gate) -> AsyncIterator[str]:
+async def full(gate: Gate, seconds: float = 0.05) -> AsyncIterator[str]:
     """A server in which the one request that may run does; its target."""
-    admission = Admission("probe", Load(), most=1, busy=9, queued=1, seconds=0.05, indexing=1)
+    admission = Admission("probe", Load(), most=1, busy=9, queued=1, seconds=seconds, indexing=1)
     layers = [ErrorInterceptor(), LoadInterceptor(admission, OWN)]
     server = GrpcServer("127.0.0.1", 0, interceptors=layers)
     server.add(SERVICE, add_probe, gate.behaviour)
@@ -77,6 +77,12 @@ async def test_beyond_what_fits_a_call_is_refused_with_its_reason_and_a_wait(kin
     ours = caught(error)
     assert ours.code_reason is Reason.OVERLOADED
     assert ours.retry_after is not None
+
+
+async def test_a_caller_learns_that_there_was_no_room_before_its_own_deadline() -> None:
+    async with full(Gate(), seconds=20) as target, create_channel(target) as channel:
+        error = await failure(channel, timeout=1)
+    assert caught(error).code_reason is Reason.OVERLOADED
 
 
 async def test_health_is_answered_however_full_it_is() -> None:

@@ -17,9 +17,13 @@ class Ended(Exception):  # noqa: N818 # stands for gRPC's AbortError
 class Context:
     """Notes how much of the requests had been taken when the call was ended."""
 
-    def __init__(self, requests: "Requests") -> None:
+    def __init__(self, requests: "Requests", time_remaining: float | None = None) -> None:
         self._requests = requests
+        self._time_remaining = time_remaining
         self.taken: int | None = None
+
+    def time_remaining(self) -> float | None:
+        return self._time_remaining
 
     async def abort_with_status(self, _: Any) -> None:
         self.taken = self._requests.taken
@@ -38,8 +42,8 @@ class Requests:
             await asyncio.sleep(0)
 
 
-async def fail(requests: Requests) -> int | None:
-    context: Any = Context(requests)
+async def fail(requests: Requests, time_remaining: float | None = None) -> int | None:
+    context: Any = Context(requests, time_remaining)
     call = Call("/test.Service/Stream", context, requests=aiter(requests))
     with pytest.raises(Ended):
         async with ErrorInterceptor().around(call):
@@ -55,6 +59,11 @@ async def test_what_is_still_sent_is_read_before_the_call_is_ended() -> None:
 async def test_a_caller_that_never_stops_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errors, "READ_OFF_SECONDS", 0.05)
     assert await fail(Requests(None))
+
+
+async def test_nor_beyond_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errors, "READ_OFF_SECONDS", 3600)
+    assert await asyncio.wait_for(fail(Requests(None), time_remaining=0.05), 20)
 
 
 async def test_a_single_request_is_not_read_off() -> None:
