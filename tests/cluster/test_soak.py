@@ -21,7 +21,7 @@ from tests.system.asking import index
 SECONDS = float(os.environ.get("CASCADA_SOAK_SECONDS", "1800"))
 WARM_UP_SECONDS = min(60.0, SECONDS / 2)
 _FULL_LOAD_SECONDS = 15.0
-_AT_ONCE = 16
+_AT_ONCE = 32
 _LOOK_SECONDS = 5.0
 
 _ANSWERED = 0.99
@@ -70,7 +70,7 @@ async def test_at_half_load_calls_are_answered_and_nothing_grows(
 
 
 async def full_rate(cluster: Cluster) -> float:
-    """Calls that are answered a second when a few are always under way."""
+    """Calls that are answered a second when many are always under way."""
     async with Asking(cluster, (*ALL, write), _AT_ONCE) as asking:
         await asyncio.sleep(_FULL_LOAD_SECONDS)
     assert_typed(asking.outcomes)
