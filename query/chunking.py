@@ -18,14 +18,20 @@ DEFAULT_TARGET_TOKENS = 256
 DEFAULT_OVERLAP_SENTENCES = 1
 
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
+_MARKS = ".!?…।؟۔"
+_WIDE_MARKS = "。！？｡"
 _SENTENCE_END = re.compile(
+    # One class for whatever begins a match: the text is then skipped over to the next of these,
+    # not tried at every character.
+    rf"[{_MARKS}{_WIDE_MARKS}\n](?:"
     # Latin, Greek, Cyrillic, Devanagari, Arabic, Urdu: a space must follow. Only the first mark of
     # a row begins a match, lest a long row be read once for each of its marks.
-    r"""(?<![.!?…।؟۔])[.!?…।؟۔]++["'»”’)\]]*+(?=\s)"""
+    rf"""(?<=[{_MARKS}])(?<![{_MARKS}].)[{_MARKS}]*+["'»”’)\]]*+(?=\s)"""
     # Chinese and Japanese: none follows.
-    r"""|[。！？｡]+[」』”’）]*"""
+    rf"""|(?<=[{_WIDE_MARKS}])[{_WIDE_MARKS}]*[」』”’）]*"""
     # A list item, table row or quotation begins.
-    r"""|\n(?=[^\S\n]*(?:[-*+|>]|\d{1,9}[.)]))"""
+    r"""|(?<=\n)(?=[^\S\n]*(?:[-*+|>]|\d{1,9}[.)]))"""
+    r")"
 )
 _WORD = re.compile(r"\S+")
 

@@ -38,8 +38,9 @@ from service_core.trace import required
 VERSION = 1
 """Of everything between a document and its vectors: another one has documents indexed anew."""
 
-_AT_ONCE = 4096
-"""Characters, or bytes, that are dealt with in no time."""
+# Characters, or bytes, that take no more than a millisecond or two.
+_CUT_AT_ONCE = 4096
+_HASHED_AT_ONCE = 500_000
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -101,9 +102,8 @@ class Indexer:
         """Read, chunk, embed and store; what the document has now, and how many chunks that is."""
         options = run.options
         tenant, collection = options.context.tenant_id, options.collection
-        content_hash = await _run(
-            len(document.content or document.text), _content_hash, document, options
-        )
+        size = len(document.content or document.text)
+        content_hash = await _run(size, _HASHED_AT_ONCE, _content_hash, document, options)
         async with store_errors_for(collection):
             stored = await self._store.get_document(tenant, collection, document.document_id)
         if stored is not None and stored.content_hash == content_hash:
@@ -150,7 +150,8 @@ class Indexer:
         """
         tokens = run.options.chunk_tokens or MIN_TOKENS
         while True:
-            chunks = await _run(len(extracted.text), _chunks, extracted, tokens, run.options)
+            size = len(extracted.text)
+            chunks = await _run(size, _CUT_AT_ONCE, _chunks, extracted, tokens, run.options)
             if not chunks:
                 raise UnusableDocumentError("the text has nothing but blanks")
             named = title or extracted.title or _first_heading(extracted, chunks)
@@ -176,9 +177,11 @@ class Indexer:
         return embedded
 
 
-async def _run(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def _run(
+    size: int, at_once: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
     """Call a function, in a thread unless it has too little to do for one."""
-    if size <= _AT_ONCE:
+    if size <= at_once:
         return function(*args, **kwargs)
     return await asyncio.to_thread(function, *args, **kwargs)
 

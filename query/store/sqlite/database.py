@@ -12,6 +12,7 @@ import apsw
 from query.store.errors import StoreUnavailableError
 from query.store.sqlite.connection import connect, own_errors, prepare_file, transaction
 from query.store.sqlite.schema import migrate
+from query.store.sqlite.writer import Writer
 
 Result = TypeVar("Result")
 Job = Callable[[apsw.Connection], Result]
@@ -19,17 +20,16 @@ Job = Callable[[apsw.Connection], Result]
 READERS = 4
 
 
-class _Lane:
-    """Threads with a connection each. A job runs in one transaction, to its end or not at all."""
+class _Readers:
+    """Threads with a connection each. A job runs in one transaction."""
 
-    def __init__(self, name: str, connections: list[apsw.Connection], *, write: bool) -> None:
-        self._write = write
+    def __init__(self, connections: list[apsw.Connection]) -> None:
         self._connections = connections
         # Last in, first out: the connection used last has its pages in memory.
         self._idle: queue.LifoQueue[apsw.Connection] = queue.LifoQueue()
         for connection in connections:
             self._idle.put(connection)
-        self._threads = ThreadPoolExecutor(len(connections), thread_name_prefix=f"store-{name}")
+        self._threads = ThreadPoolExecutor(len(connections), thread_name_prefix="store-reader")
 
     async def run(self, job: Job[Result]) -> Result:
         try:
@@ -46,7 +46,7 @@ class _Lane:
     def _perform(self, job: Job[Result]) -> Result:
         connection = self._idle.get()
         try:
-            with own_errors(), transaction(connection, write=self._write):
+            with own_errors(), transaction(connection, write=False):
                 return job(connection)
         finally:
             self._idle.put(connection)
@@ -55,7 +55,7 @@ class _Lane:
 class Database:
     """The open file. Cancelling the task that waits for a job never stops a job that has begun."""
 
-    def __init__(self, writer: _Lane, readers: _Lane) -> None:
+    def __init__(self, writer: Writer, readers: _Readers) -> None:
         self._writer = writer
         self._readers = readers
 
@@ -72,7 +72,10 @@ class Database:
         return await self._readers.run(job)
 
     async def write(self, job: Job[Result]) -> Result:
-        """Run `job` as one durable transaction; an exception from it undoes everything."""
+        """Run `job` whole and durably; an exception from it undoes all that it did.
+
+        It may run twice, so it must leave nothing but rows.
+        """
         return await self._writer.run(job)
 
     async def close(self) -> None:
@@ -93,8 +96,7 @@ class Database:
                 for connection in connections:
                     connection.close()
                 raise
-        writer = _Lane("writer", connections[:1], write=True)
-        return cls(writer, _Lane("reader", connections[1:], write=False))
+        return cls(Writer(connections[0]), _Readers(connections[1:]))
 
     def _close(self) -> None:
         with own_errors():

@@ -34,9 +34,14 @@ class _Term:
     chunks: int
 
 
-def terms(scope: Scope, text: str) -> list[str]:
-    """The terms of a text as the index keeps them: with the collection's number in front."""
-    return [_of(scope, term) for term in analysis.terms(text)]
+def terms(scope: Scope, text: str) -> tuple[str, int]:
+    """The terms of a text as the index keeps them, and how many they are.
+
+    Each has the collection's number in front, and a space separates them.
+    """
+    found = analysis.terms(text)
+    first = _of(scope, "")
+    return first + f" {first}".join(found) if found else "", len(found)
 
 
 def _of(scope: Scope, term: str) -> str:

@@ -31,8 +31,8 @@ def put(
     first = scope.first_key + 1 if last is None else last + 1
     total = 0
     for key, (chunk, slot) in enumerate(zip(chunks, slots.tolist(), strict=True), start=first):
-        terms = full_text.terms(scope, chunk.text)
-        total += len(terms)
+        terms, count = full_text.terms(scope, chunk.text)
+        total += count
         try:
             connection.execute(
                 "INSERT INTO chunks VALUES (?,?,?,?,?,?,?,?,?)",
@@ -43,11 +43,9 @@ def put(
             message = f"another document of the collection holds chunk {chunk.chunk_id!r}"
             raise ValueError(message) from None
         connection.execute(
-            "INSERT INTO places VALUES (?,?,?,?,?)", (key, scope.id, document, slot, len(terms))
+            "INSERT INTO places VALUES (?,?,?,?,?)", (key, scope.id, document, slot, count)
         )
-        connection.execute(
-            "INSERT INTO chunk_terms (rowid, terms) VALUES (?,?)", (key, " ".join(terms))
-        )
+        connection.execute("INSERT INTO chunk_terms (rowid, terms) VALUES (?,?)", (key, terms))
     return total
 
 

@@ -147,6 +147,34 @@ def test_a_script_without_spaces_is_cut_after_its_sentences() -> None:
     assert [chunk.text for chunk in chunks] == ["東京は首都です。", "富士山は高い。"]
 
 
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("A b. C d!?… E", ["A b.", "C d!?…", "E"]),
+        ("A “b.” (C.)'\" D", ["A “b.”", "(C.)'\"", "D"]),
+        ("A 1.5 b.c .d. E", ["A 1.5 b.c .d.", "E"]),
+        ("... A .!", ["...", "A .!"]),
+        ("क ख। ا ب؟ ج", ["क ख।", "ا ب؟", "ج"]),
+        ("东。「京！？」西.南｡北", ["东。", "「京！？」", "西.南｡", "北"]),
+        ("A.。B", ["A.。", "B"]),
+        ("a\nb\n- c\n  12) d\n> e", ["a\nb", "- c", "12) d", "> e"]),
+        ("a.\n- b", ["a.", "- b"]),
+        ("a\n b.- c. d", ["a\n b.- c.", "d"]),
+        ("1.2. a", ["1.2.", "a"]),
+        ("a\n1234567890. b", ["a\n1234567890.", "b"]),
+    ],
+)
+def test_a_sentence_ends_as_its_script_has_it(text: str, sentences: list[str]) -> None:
+    chunks = chunk_text(
+        text,
+        lambda start, end: 1 if text[start:end] in sentences else 2,
+        target_tokens=1,
+        overlap_sentences=0,
+        markdown=False,
+    )
+    assert [chunk.text for chunk in chunks] == sentences
+
+
 def test_the_overlap_repeats_the_sentence_before() -> None:
     assert texts("A b. C d. E f. G h.", target=9, overlap=1) == [
         "A b. C d. E f.",
