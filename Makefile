@@ -67,13 +67,13 @@ test: setup ## run every test but the long ones and those that need a provider's
 # bash for pipefail: the pipe must fail where pytest fails.
 test-full: SHELL := bash
 test-full: .SHELLFLAGS := -euo pipefail -c
-test-full: setup ## run the long tests too, and keep the result in tests/results/<date>.txt
+test-full: setup ## run the long tests too, and add the result to tests/results/<date>.txt
 	@mkdir -p tests/results; \
 	{ \
 	  echo "commit $$(git rev-parse --short HEAD)$$(git diff --quiet HEAD -- . ':!tests/results' || echo ' with changes')," \
 	    "$$($(BIN)/python --version), $$(getconf _NPROCESSORS_ONLN) cores"; \
 	  $(BIN)/python -m pytest --no-header -m "not live" -ra --durations=20 $(ARGS); \
-	} | tee "tests/results/$$(date -u +%Y-%m-%d).txt"
+	} | tee -a "tests/results/$$(date -u +%Y-%m-%d).txt"
 
 test-cluster: setup ## the tests of a cluster and its faults; all of them as root, the soak for CASCADA_SOAK_SECONDS (1800)
 	@$(BIN)/python -m pytest -m "not live" -ra tests/cluster $(ARGS)
