@@ -108,7 +108,7 @@ class Settings(EnvironmentModel):
     """Whether those lines hold what was asked and answered."""
     max_concurrent_requests: Annotated[int, Field(ge=1)] = 1000
     """How many requests each service of a process works on at once."""
-    max_busy_requests: Annotated[int, Field(ge=1)] = 12
+    max_busy_requests: Annotated[int, Field(ge=1)] = 10
     """How many requests a process works on that do not wait for a provider or another process."""
     max_queued_requests: Annotated[int, Field(ge=1)] = 128
     """How many wait to begin at most; where the queue goes on growing, fewer do."""

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 from config_core.errors import OverloadedError
 from config_core.settings import Settings
@@ -37,6 +38,14 @@ SHORT_TURNS, SHORT_SECONDS = 2, 0.00006
 """Turns of this length in a row are those of a loop that has nothing to do: a request may begin."""
 RETRY_SECONDS = (0.5, 1.5)
 """Between which a refused caller is asked to wait; drawn, so that they do not return together."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A request that waits to begin."""
+
+    since: float
+    turn: asyncio.Future[None] = field(repr=False)
 
 
 class Admission:
@@ -71,7 +80,7 @@ class Admission:
         self._room = QueueRoom(queued)
         self._seconds = seconds
         self._indexing = indexing
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._pump: asyncio.Task[None] | None = None
         self._turns = 0
         self._quiet_turns = 0
@@ -166,17 +175,17 @@ class Admission:
         if not room.admits(now, waiting=waiting, running=self.running, begun=self._begun):
             raise self._refusal()
         loop = asyncio.get_running_loop()
-        turn = loop.create_future()
-        self._waiting.append(turn)
+        own = _Waiting(now, loop.create_future())
+        self._waiting.append(own)
         if self._pump is None:
             self._pump = loop.create_task(self._begin_waiting(), name="admission")
-        too_late = loop.call_later(deadline.at_most(self._seconds), self._refuse, turn)
+        too_late = loop.call_later(deadline.at_most(self._seconds), self._refuse, own)
         try:
-            await turn
+            await own.turn
         except asyncio.CancelledError:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
-            elif turn.done() and not turn.cancelled() and turn.exception() is None:
+            if own in self._waiting:
+                self._waiting.remove(own)
+            elif own.turn.done() and not own.turn.cancelled() and own.turn.exception() is None:
                 self._end()
             raise
         finally:
@@ -193,8 +202,10 @@ class Admission:
                 self._quiet_turns += 1
                 self._short_turns = self._short_turns + 1 if now - before < SHORT_SECONDS else 0
                 before = now
+                while self._waiting and self._room.drops(now, self._waiting[0].since):
+                    self._refuse(self._waiting[0])
                 if self._is_time(now) and self._waiting and not self._is_full():
-                    turn = self._waiting.popleft()
+                    turn = self._waiting.popleft().turn
                     if not turn.done():
                         self._begin()
                         turn.set_result(None)
@@ -211,11 +222,11 @@ class Admission:
         quiet = self._quiet_turns >= QUIET_TURNS and now - self._arrived >= QUIET_SECONDS
         return quiet or self._short_turns >= SHORT_TURNS or self._turns >= MOST_TURNS
 
-    def _refuse(self, turn: asyncio.Future[None]) -> None:
-        if turn in self._waiting:
-            self._waiting.remove(turn)
-            if not turn.done():
-                turn.set_exception(self._refusal())
+    def _refuse(self, waiting: _Waiting) -> None:
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
+            if not waiting.turn.done():
+                waiting.turn.set_exception(self._refusal())
 
     def _refusal(self) -> OverloadedError:
         self.refused += 1

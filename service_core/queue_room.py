@@ -4,7 +4,8 @@ A few may always wait. A burst, and callers who ask again as soon as they are an
 as they are: they may all wait too. Where more arrive than can be served, the queue would grow for
 as long as there is room, and every answer would be as late as the queue is long. The two look alike
 for a moment only. Hence the queue may grow freely until some requests have begun; afterwards nobody
-may wait but in the place of somebody who has gone, and each refusal takes a place away.
+may wait but in the place of somebody who has gone, and each refusal takes a place away. While some
+are refused, nobody begins who has waited long: those behind him would all be as late.
 
 The queue may grow again once it is short and nobody was refused lately. Callers who would all find
 a place, but are refused because others came in the moment that counted, would wait for that for
@@ -13,19 +14,21 @@ ever: it may also grow some time after the refusals began, and later each time.
 
 import math
 
-SHORT_QUEUE, CALM_QUEUE = 20, 48
+SHORT_QUEUE, CALM_QUEUE = 6, 40
 """How many may always wait: while requests are refused, and after a calm."""
-GROWING_BEGUN, GROWING_AGAIN_BEGUN = 24, 4
-"""How many begin while a queue that is no longer short may grow: after a calm, and without one.
+GROWING_BEGUN = 24
+"""How many begin while a queue that is no longer short may grow.
 A count, since a busy machine takes long to hand a burst over, but lets few begin meanwhile."""
 GROWING_SECONDS = 1.0
 """For how long it may grow at most."""
 SPARE_PLACES = 4
-"""For callers who were on their way when the queue was counted."""
+"""For callers who were on their way while it grew."""
 CALM_SECONDS = 1.0
 """How long nobody was refused before the queue may grow again."""
-FULL_SECONDS, MOST_FULL_SECONDS = 2.0, 32.0
+FULL_SECONDS, MOST_FULL_SECONDS = 4.0, 32.0
 """After which the queue may grow again although requests are refused: at first, and at most."""
+LATE_SECONDS, LATELY_SECONDS = 0.2, 0.1
+"""What is long to wait, while somebody was refused so lately."""
 
 
 class QueueRoom:
@@ -53,9 +56,9 @@ class QueueRoom:
         is_calm = now - self._refused_at >= CALM_SECONDS
         if is_calm and waiting < SHORT_QUEUE:
             self._full_seconds = FULL_SECONDS
-            self._grow(now, begun + GROWING_BEGUN)
-        elif now >= self._grows_again:
-            self._grow(now, begun + GROWING_AGAIN_BEGUN)
+        if (is_calm and waiting < SHORT_QUEUE) or now >= self._grows_again:
+            self._grows_until, self._grows_to = now + GROWING_SECONDS, begun + GROWING_BEGUN
+            self._grows_again, self._places = math.inf, 0
         there = waiting + running
         if now < self._grows_until and begun < self._grows_to:
             self._places = max(self._places, there + 1 + SPARE_PLACES)
@@ -65,9 +68,11 @@ class QueueRoom:
         self._refuse(now)
         return False
 
-    def _grow(self, now: float, begun: int) -> None:
-        self._grows_until, self._grows_to = now + GROWING_SECONDS, begun
-        self._grows_again, self._places = math.inf, 0
+    def drops(self, now: float, since: float) -> bool:
+        """Whether one that has waited since then is refused after all; so its place is gone too."""
+        is_late = now - since > LATE_SECONDS and now - self._refused_at < LATELY_SECONDS
+        self._places -= is_late
+        return is_late
 
     def _refuse(self, now: float) -> None:
         self._refused_at = now

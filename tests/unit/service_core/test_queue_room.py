@@ -4,9 +4,10 @@ from service_core.queue_room import (
     CALM_QUEUE,
     CALM_SECONDS,
     FULL_SECONDS,
-    GROWING_AGAIN_BEGUN,
     GROWING_BEGUN,
     GROWING_SECONDS,
+    LATE_SECONDS,
+    LATELY_SECONDS,
     MOST_FULL_SECONDS,
     SHORT_QUEUE,
     SPARE_PLACES,
@@ -130,12 +131,6 @@ def test_where_more_arrive_than_can_be_served_the_queue_is_soon_short() -> None:
     assert waited[len(waited) * 95 // 100] == SHORT_QUEUE
 
 
-def test_while_requests_are_refused_it_grows_a_little_only() -> None:
-    seen = overloaded(Door(), 60)
-    longest = SHORT_QUEUE + GROWING_AGAIN_BEGUN + SPARE_PLACES + 2
-    assert max(waiting for at, waiting in seen if at > FULL_SECONDS) <= longest
-
-
 def test_callers_that_become_more_one_by_one_may_wait_after_a_calm() -> None:
     door = Door()
     overloaded(door, 5)
@@ -146,6 +141,25 @@ def test_callers_that_become_more_one_by_one_may_wait_after_a_calm() -> None:
             while door.there <= callers:
                 assert door.arrives()
     assert door.waiting == CALM_QUEUE
+
+
+def test_who_has_waited_long_is_dropped_while_others_are_refused() -> None:
+    room = QueueRoom(0)
+    assert not room.drops(10.0, since=0.0)
+    assert not room.admits(10.0, waiting=0, running=1, begun=1)
+    assert room.drops(10.0, since=10 - 1.1 * LATE_SECONDS)
+    assert not room.drops(10.0, since=10 - 0.9 * LATE_SECONDS)
+    assert not room.drops(10 + 1.1 * LATELY_SECONDS, since=0.0)
+
+
+def test_his_place_is_gone_too() -> None:
+    room = QueueRoom(MOST)
+    assert all(room.admits(0.0, waiting=n, running=1, begun=1) for n in range(MOST))
+    assert not room.admits(0.5, waiting=MOST, running=1, begun=1)
+    there = {"waiting": MOST - 10, "running": 1, "begun": 100}
+    assert room.admits(0.5, **there)
+    assert all(room.drops(0.5, since=0.0) for _ in range(15))
+    assert not room.admits(0.5, **there)
 
 
 def test_a_burst_of_before_leaves_no_places_for_that() -> None:
@@ -193,8 +207,8 @@ def test_the_longer_the_load_lasts_the_rarer_the_queue_grows() -> None:
     seen = overloaded(Door(), 200)
     grown = [at for (_, before), (at, now) in pairwise(seen) if before <= SHORT_QUEUE < now]
     waits = [round(later - earlier) for earlier, later in pairwise(grown)]
-    assert waits[:5] == [FULL_SECONDS * 2**n for n in range(5)]
-    assert set(waits[5:]) == {MOST_FULL_SECONDS}
+    assert waits[:4] == [FULL_SECONDS * 2**n for n in range(4)]
+    assert set(waits[4:]) == {MOST_FULL_SECONDS}
 
 
 def test_after_a_calm_it_grows_again_as_soon_as_at_first() -> None:
