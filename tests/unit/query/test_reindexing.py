@@ -259,12 +259,12 @@ async def test_the_summary_says_what_was_done_and_by_which_configuration(world: 
 
 
 async def test_progress_rises_to_the_number_of_documents(world: World) -> None:
-    await many(world, 3 * CALL)
+    await many(world, 60 * CALL)
     progress, _ = await reindex(world)
     counts = [each.documents for each in progress]
-    assert {each.total_documents for each in progress} == {3 * CALL}
+    assert {each.total_documents for each in progress} == {60 * CALL}
     assert counts == sorted(counts)
-    assert (counts[0], counts[-1]) == (0, 3 * CALL)
+    assert (counts[0], counts[-1]) == (0, 60 * CALL)
     assert len(counts) > 3
 
 
