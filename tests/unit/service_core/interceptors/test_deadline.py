@@ -12,6 +12,13 @@ from tests.unit.service_core.running import caught
 LAYERS = [ErrorInterceptor(), DeadlineInterceptor()]
 
 
+@pytest.fixture(autouse=True)
+def _wide_margin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests share the machine with others: the answer takes its time."""
+    monkeypatch.setattr("service_core.deadline._MARGIN", 1.0)
+    monkeypatch.setattr("service_core.deadline._MARGIN_SHARE", 0.5)
+
+
 async def _forever(_: Context) -> AsyncIterator[Message]:
     await asyncio.Event().wait()
     yield Message()

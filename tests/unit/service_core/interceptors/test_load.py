@@ -79,7 +79,11 @@ async def test_beyond_what_fits_a_call_is_refused_with_its_reason_and_a_wait(kin
     assert ours.retry_after is not None
 
 
-async def test_a_caller_learns_that_there_was_no_room_before_its_own_deadline() -> None:
+async def test_a_caller_learns_that_there_was_no_room_before_its_own_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service_core.deadline._MARGIN", 0.5)
+    monkeypatch.setattr("service_core.deadline._MARGIN_SHARE", 0.5)
     async with full(Gate(), seconds=20) as target, create_channel(target) as channel:
         error = await failure(channel, timeout=1)
     assert caught(error).code_reason is Reason.OVERLOADED
