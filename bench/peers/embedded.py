@@ -24,4 +24,6 @@ async def drive(name: str, folder: Path, provider: int, *, count: int, at_once: 
     output, errors = await process.communicate()
     if process.returncode:
         raise RuntimeError(f"{name} failed:\n{errors.decode(errors='replace')[-2000:]}")
-    return Figures(**json.loads(output.splitlines()[-1]))
+    # A library may log to the same place, also after the driver has said what it found.
+    (figures,) = (line for line in output.splitlines() if line.startswith(b"{"))
+    return Figures(**json.loads(figures))
