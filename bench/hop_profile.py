@@ -6,7 +6,6 @@ Two runs of different length; their difference is the requests alone, without th
 import asyncio
 import pstats
 import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -64,14 +63,16 @@ async def _main() -> None:
     for service in NAMES:
         table.add_column(f"{service}: calls", justify="right")
         table.add_column("share", justify="right")
-    calls, seconds = zip(*(_grouped(short[n], long[n]) for n in NAMES), strict=True)
+    grouped = [_grouped(short[name], long[name]) for name in NAMES]
     for group in GROUPS:
-        cells = (
-            (f"{calls[at][group]:.0f}", f"{seconds[at][group] / seconds[at].total():.0%}")
-            for at in range(len(NAMES))
-        )
-        table.add_row(group, *(cell for pair in cells for cell in pair))
-    table.add_row("together", *(cell for each in calls for cell in (f"{each.total():.0f}", "")))
+        row = [group]
+        for calls, seconds in grouped:
+            row += [f"{calls[group]:.0f}", f"{seconds[group] / sum(seconds.values()):.0%}"]
+        table.add_row(*row)
+    row = ["together"]
+    for calls, _ in grouped:
+        row += [f"{sum(calls.values()):.0f}", ""]
+    table.add_row(*row)
     publish(PERFORMANCE, "hop_profile", table)
 
 
@@ -103,16 +104,15 @@ def _costs(path: Path) -> _Costs:
     return {key: (calls, seconds) for key, (calls, seconds) in costs.items()}
 
 
-def _grouped(short: _Costs, long: _Costs) -> tuple[Counter[str], Counter[str]]:
+def _grouped(short: _Costs, long: _Costs) -> tuple[dict[str, float], dict[str, float]]:
     """Calls of a request, and seconds, of each group."""
-    calls: Counter[str] = Counter()
-    seconds: Counter[str] = Counter()
+    calls, seconds = dict.fromkeys(GROUPS, 0.0), dict.fromkeys(GROUPS, 0.0)
     for key, (called, spent) in long.items():
         path, _, function = key
         if (Path(path).name, function) == _LOOP:
             continue
         group = next(name for name, parts in GROUPS.items() if any(each in path for each in parts))
-        before = short.get(key, (0.0, 0.0))
-        calls[group] += (called - before[0]) / (LONG - SHORT)  # type: ignore[assignment] # a mean
-        seconds[group] += max(0.0, spent - before[1])  # type: ignore[assignment] # not a count
+        called_before, spent_before = short.get(key, (0.0, 0.0))
+        calls[group] += (called - called_before) / (LONG - SHORT)
+        seconds[group] += max(0.0, spent - spent_before)
     return calls, seconds

@@ -47,7 +47,7 @@ class Deadline:
         return cls.after(time_remaining - _margin(time_remaining))
 
     @classmethod
-    def of_call(cls, time_remaining: float) -> Self:
+    def at_the_latest(cls, time_remaining: float) -> Self:
         """Gives the last moment at which an error still reaches the caller: half of the margin."""
         return cls.after(time_remaining - _margin(time_remaining) / 2)
 

@@ -56,8 +56,7 @@ class ReaderProcess:
             await self.kill()
             raise
         if line != READY:
-            await self.kill()
-            raise NotStartedError(f"exit code {process.returncode}")
+            raise NotStartedError(f"exit code {await self._exit_code()}")
         return self
 
     @property
@@ -94,18 +93,22 @@ class ReaderProcess:
             await into.drain()
 
     async def _why_it_ended(self) -> str:
-        if self._from.at_eof():
-            # It is ending by itself: killed now, it could lose the exit code that says why.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_END_SECONDS):
-                    await self._process.wait()
-        await self.kill()
-        if self._process.returncode == -signal.SIGXCPU:
+        if await self._exit_code() == -signal.SIGXCPU:
             return "reading it takes too long: simplify or split it"
         return (
             "it could not be read to its end: it is damaged or too large; repair it, split it, or "
             "export it anew"
         )
+
+    async def _exit_code(self) -> int | None:
+        """How it has ended; killed, if it does not end by itself."""
+        if self._from.at_eof():
+            # It is ending: killed now, it could lose the exit code that says why.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_END_SECONDS):
+                    await self._process.wait()
+        await self.kill()
+        return self._process.returncode
 
     @property
     def _from(self) -> asyncio.StreamReader:

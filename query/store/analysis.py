@@ -9,7 +9,8 @@ characters.
 import re
 import threading
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable
+from functools import lru_cache
 
 import regex
 import Stemmer
@@ -63,15 +64,13 @@ def _words(text: str) -> list[str]:
     return words
 
 
-def _terms(words: Sequence[str]) -> list[str]:
-    _STEMS.asked += len(words)
+def _terms(words: Iterable[str]) -> list[str]:
     found: list[str] = []
     for word in words:
-        # What has a stem by now is of no script without spaces.
-        if word.isascii() or word in _STEMS or not _UNSPACED.search(word):
-            found.append(_STEMS[word])
-        else:
+        if not word.isascii() and _UNSPACED.search(word):
             found += _of_unspaced(word)
+        else:
+            found.append(_stem(word[:MAX_TERM_LENGTH]))
     return found
 
 
@@ -84,12 +83,12 @@ def _of_unspaced(word: str) -> list[str]:
     end = 0
     for run in _UNSPACED.finditer(word):
         if before := word[end : run.start()]:
-            found.append(_STEMS[before])
+            found.append(_stem(before[:MAX_TERM_LENGTH]))
         characters = run[0]
         found += [characters[n : n + 2] for n in range(max(1, len(characters) - 1))]
         end = run.end()
     if after := word[end:]:
-        found.append(_STEMS[after])
+        found.append(_stem(after[:MAX_TERM_LENGTH]))
     return found
 
 
@@ -112,6 +111,7 @@ class _Stemmers(threading.local):
 _STEMMERS = _Stemmers()
 
 
+@lru_cache(_CACHED_WORDS)
 def _stem(word: str) -> str:
     # Spanish again, because English may have uncovered what the first pass would have taken off:
     # "server" loses its "er" at once, "servers" only after its "s".
@@ -124,43 +124,10 @@ def _stem(word: str) -> str:
     return stem
 
 
+stem_cache = _stem.cache_info
+"""How the cache of stems is used."""
+
+
 def _bare(word: str) -> str:
     without = unicodedata.normalize("NFD", word).translate(_ACCENTS)
     return unicodedata.normalize("NFC", without)
-
-
-class _Stems(dict[str, str]):
-    """The stem of each word, worked out once: a dict answers in a third of an lru_cache's time.
-
-    It starts anew when it is full. Threads may share it: what two of them add is the same.
-    """
-
-    asked = 0
-    misses = 0
-
-    @property
-    def hits(self) -> int:
-        """How often a stem was there."""
-        return self.asked - self.misses
-
-    @property
-    def currsize(self) -> int:
-        """How many stems there are."""
-        return len(self)
-
-    def __missing__(self, word: str) -> str:
-        if len(word) > MAX_TERM_LENGTH:
-            return self[word[:MAX_TERM_LENGTH]]
-        self.misses += 1
-        if len(self) >= _CACHED_WORDS:
-            self.clear()
-        stem = self[word] = _stem(word)
-        return stem
-
-
-_STEMS = _Stems()
-
-
-def stem_cache() -> _Stems:
-    """How the cache of stems is used."""
-    return _STEMS

@@ -26,5 +26,5 @@ class DeadlineInterceptor(HandlerInterceptor):
         if remaining is None:
             yield
             return
-        async with Deadline.of_call(remaining).timeout():
+        async with Deadline.at_the_latest(remaining).timeout():
             yield

@@ -211,7 +211,7 @@ async def test_a_process_that_does_not_start_is_no_fault_of_the_document(worker:
     ):
         await Extractor(processes=1).extract(MediaType.HTML, PAGE)
     (line,) = logs
-    assert "exit code" in line["why"]
+    assert "exit code 3" in line["why"]
 
 
 async def test_a_process_sees_nothing_of_the_environment(

@@ -4,8 +4,7 @@ import threading
 
 import pytest
 
-from query.store import analysis
-from query.store.analysis import MAX_TERM_LENGTH, query_terms, stem_cache, terms
+from query.store.analysis import MAX_TERM_LENGTH, query_terms, terms
 
 FAMILIES = """
 canción canciones
@@ -163,22 +162,6 @@ def test_a_word_of_another_script_changes_nothing_of_the_others(other: str) -> N
 
 def test_a_latin_word_has_a_bounded_length() -> None:
     assert terms("x" * 1000 + " é" + "x" * 1000) == ["x" * 128, "e" + "x" * 127]
-
-
-def test_the_cache_of_stems_has_a_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = " ".join(f"number{n}s" for n in range(50)) * 2
-    expected = terms(text)
-    monkeypatch.setattr(analysis, "_CACHED_WORDS", 20)
-    stem_cache().clear()
-    assert terms(text) == expected
-    assert 0 < stem_cache().currsize <= 20
-
-
-def test_the_cache_of_stems_tells_its_hits_and_misses() -> None:
-    stem_cache().clear()
-    before = stem_cache().hits, stem_cache().misses
-    terms("river bridge river " + "x" * 1000)
-    assert (stem_cache().hits - before[0], stem_cache().misses - before[1]) == (1, 3)
 
 
 def test_threads_at_once_agree() -> None:
