@@ -79,6 +79,7 @@ def is_secure_or_local(target: str, *, tls: bool, allow_insecure: bool = False) 
     return tls or allow_insecure or _is_local_target(target)
 
 
+@lru_cache(maxsize=1024)
 def is_local_peer(peer: str) -> bool:
     """Tells whether `ServicerContext.peer()` is a loopback address or a unix socket."""
     scheme, _, address = unquote(peer).partition(":")

@@ -4,7 +4,7 @@ from service_core.interceptors.audit import AuditInterceptor
 from service_core.interceptors.ceilings import CeilingInterceptor
 from service_core.interceptors.deadline import DeadlineInterceptor
 from service_core.interceptors.errors import ErrorInterceptor, TraceOf, forwarded_trace
-from service_core.interceptors.handler import Call, Entrance, HandlerInterceptor
+from service_core.interceptors.handler import Call, Entrance, HandlerInterceptor, Proceed
 from service_core.interceptors.identity import IdentityInterceptor
 from service_core.interceptors.limits import LimitsInterceptor
 from service_core.interceptors.load import LoadInterceptor
@@ -21,6 +21,7 @@ __all__ = [
     "IdentityInterceptor",
     "LimitsInterceptor",
     "LoadInterceptor",
+    "Proceed",
     "TelemetryInterceptor",
     "TraceOf",
     "forwarded_trace",

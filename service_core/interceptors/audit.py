@@ -1,15 +1,14 @@
 """Writes a line of the audit for every request."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import Any
 
 from pydantic import SecretStr
 
 from config_core.errors import CascadaError
 from service_core import audit
 from service_core.hop import is_hop
-from service_core.interceptors.handler import Call, HandlerInterceptor
+from service_core.interceptors.handler import Call, HandlerInterceptor, Proceed
 from service_core.interceptors.outcome import Outcome, outcome_of
 from service_core.record import recording
 
@@ -29,18 +28,16 @@ class AuditInterceptor(HandlerInterceptor):
         self._fingerprint_key = fingerprint_key
         self._content = content
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> Any:
         """Runs the handler, and writes its line at the end. Health and reflection have none."""
         if call.is_infrastructure or not audit.is_enabled():
-            yield
-            return
+            return await proceed()
         started = time.perf_counter()
         outcome = Outcome()
         with recording() as record:
             try:
                 with outcome_of(call) as outcome:
-                    yield
+                    return await proceed()
             except CascadaError as error:
                 record.hops = error.hops or record.hops
                 raise

@@ -1,7 +1,5 @@
 """Holds a request against the ceilings on its parts: passages of a retrieval, texts of an Embed."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from config_core.errors import PolicyViolationError, Violation
@@ -9,7 +7,7 @@ from config_core.policy import Ceiling
 from config_core.rules import Rules
 from config_core.snapshot import Snapshots
 from service_core.hop import is_hop
-from service_core.interceptors.handler import Call, HandlerInterceptor
+from service_core.interceptors.handler import Call, HandlerInterceptor, Proceed
 from service_core.request_context import tenant_of
 
 DEFAULT_TOP_K = 5
@@ -22,8 +20,7 @@ class CeilingInterceptor(HandlerInterceptor):
     def __init__(self, snapshots: Snapshots) -> None:
         self._snapshots = snapshots
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> Any:
         """Runs the handler unless the request asks for more than it may.
 
         Raises:
@@ -35,7 +32,7 @@ class CeilingInterceptor(HandlerInterceptor):
             violations = [*_passages(call.request, rules), *_texts(call, rules)]
             if violations:
                 raise PolicyViolationError(violations)
-        yield
+        return await proceed()
 
 
 def _passages(request: Any, rules: Rules) -> list[Violation]:

@@ -1,10 +1,9 @@
 """Ends a call at its caller's deadline, whatever it waits for."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import Any
 
 from service_core.deadline import Deadline
-from service_core.interceptors.handler import Call, HandlerInterceptor
+from service_core.interceptors.handler import Call, HandlerInterceptor, Proceed
 
 
 class DeadlineInterceptor(HandlerInterceptor):
@@ -15,8 +14,7 @@ class DeadlineInterceptor(HandlerInterceptor):
     be cut there without a reason.
     """
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> Any:
         """Runs the handler until just before the deadline.
 
         Raises:
@@ -24,7 +22,6 @@ class DeadlineInterceptor(HandlerInterceptor):
         """
         remaining = None if call.is_infrastructure else call.context.time_remaining()
         if remaining is None:
-            yield
-            return
+            return await proceed()
         async with Deadline.at_the_latest(remaining).timeout():
-            yield
+            return await proceed()

@@ -1,11 +1,10 @@
 """Ends the calls that still run when a server has no more time for them."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import Any
 
 from config_core.errors import Reason, RemoteError
-from service_core.interceptors.handler import Call, HandlerInterceptor
+from service_core.interceptors.handler import Call, HandlerInterceptor, Proceed
 
 
 class EndingInterceptor(HandlerInterceptor):
@@ -28,8 +27,7 @@ class EndingInterceptor(HandlerInterceptor):
         """Whether it has ended the calls."""
         return self._ended
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> Any:
         """Runs the handler until it is ended; its caller may try again, here or elsewhere.
 
         Raises:
@@ -37,13 +35,12 @@ class EndingInterceptor(HandlerInterceptor):
         """
         task = asyncio.current_task()
         if call.is_infrastructure or task is None:
-            yield
-            return
+            return await proceed()
         if self.has_ended():
             raise _shutting_down()
         self._running.add(task)
         try:
-            yield
+            return await proceed()
         except asyncio.CancelledError:
             if not self.has_ended():
                 raise

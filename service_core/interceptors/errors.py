@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Any, Never
 
 import grpc
@@ -12,7 +12,7 @@ from cascada.config.v1 import configuration_trace_pb2
 from grpc_status import rpc_status
 
 from config_core.errors import CascadaError, Reason, RemoteError
-from service_core.interceptors.handler import Call, HandlerInterceptor
+from service_core.interceptors.handler import Call, HandlerInterceptor, Proceed
 from service_core.redaction import scrub
 from service_core.status import to_status
 
@@ -37,11 +37,10 @@ class ErrorInterceptor(HandlerInterceptor):
         """`trace_of` gives the trace as far as the error knows it."""
         self._trace_of = trace_of
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> Any:
         """Aborts with the rich status of whatever the handler raises."""
         try:
-            yield
+            return await proceed()
         except (grpc.aio.AbortError, asyncio.CancelledError):
             raise
         except CascadaError as error:

@@ -8,8 +8,9 @@ the call in.
 import abc
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -87,12 +88,18 @@ class Call:
             raise _invalid("is not a message of this call") from None
 
 
+Proceed = Callable[[], Awaitable[Any]]
+"""Runs what lies inside a layer: the further layers and the handler."""
+_Answer = Callable[[Any], Awaitable[Any]]
+"""Calls the handler with the request, or with the messages of a stream."""
+
+
 class HandlerInterceptor(abc.ABC):
     """A layer: every handler runs inside `around`."""
 
     @abc.abstractmethod
-    def around(self, call: Call) -> AbstractAsyncContextManager[None]:
-        """Gives what a handler runs in; errors of the handler are raised into it.
+    async def around(self, call: Call, proceed: Proceed) -> Any:
+        """Gives what `await proceed()` gives, which raises the errors of the handler.
 
         The request is read when a layer asks for it with `call.receive()`, at the latest before the
         handler of a single request is called.
@@ -119,7 +126,7 @@ class Entrance:
             call.response = await result if inspect.isawaitable(result) else result
             return call.response
 
-        return await self._within(call, 0, answer)
+        return await self._within(call, answer)
 
     async def many(self, call: Call, handler: Handler) -> None:
         """Calls a handler that answers with a stream, which goes to the context."""
@@ -136,16 +143,13 @@ class Entrance:
                     call.response = message
                     await call.context.write(message)
 
-        await self._within(call, 0, answer)
+        await self._within(call, answer)
 
-    async def _within(self, call: Call, depth: int, answer: Callable[[Any], Awaitable[Any]]) -> Any:
+    def _within(self, call: Call, answer: _Answer, depth: int = 0) -> Awaitable[Any]:
         """Answer inside the layers from this one on."""
         if depth == len(self._layers):
-            return await answer(
-                call.messages() if call.requests is not None else await call.receive()
-            )
-        async with self._layers[depth].around(call):
-            return await self._within(call, depth + 1, answer)
+            return _innermost(call, answer)
+        return self._layers[depth].around(call, partial(self._within, call, answer, depth + 1))
 
 
 class _Guarded(grpc.GenericRpcHandler):
@@ -187,6 +191,10 @@ class _Guarded(grpc.GenericRpcHandler):
             return await entrance.one(call(raw, context), handler)
 
         return grpc.stream_unary_rpc_method_handler(one, response_serializer=serializer)
+
+
+async def _innermost(call: Call, answer: _Answer) -> Any:
+    return await answer(call.messages() if call.requests is not None else await call.receive())
 
 
 def _invalid(why: str) -> InvalidArgumentError:

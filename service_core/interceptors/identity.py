@@ -1,13 +1,12 @@
 """Lets in who may call, and lets nobody speak for another tenant."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 
 from service_core.identity import Guard, acting
 from service_core.identity.guard import NotServedError
-from service_core.interceptors.handler import Call, HandlerInterceptor
+from service_core.interceptors.handler import Call, HandlerInterceptor, Proceed
 from service_core.request_context import check_tenant, context_of
 
 
@@ -20,8 +19,7 @@ class IdentityInterceptor(HandlerInterceptor):
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> Any:
         """Runs the handler as the caller that was established; none where identity is off."""
         try:
             found = await self._guard.identify(call.method, call.context)
@@ -30,8 +28,7 @@ class IdentityInterceptor(HandlerInterceptor):
                 grpc.StatusCode.UNIMPLEMENTED, f"{call.method} is not served here."
             )
         if found is None:
-            yield
-            return
+            return await proceed()
         call.caller = found.caller
         found.check()
         if not call.is_infrastructure:
@@ -39,4 +36,4 @@ class IdentityInterceptor(HandlerInterceptor):
             if context is not None:
                 check_tenant(context, found.caller)
         with acting(found.caller):
-            yield
+            return await proceed()

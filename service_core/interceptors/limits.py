@@ -1,12 +1,12 @@
 """Holds every request against its tenant's limits."""
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
+from typing import Any
 
 from config_core.errors import CascadaError, Reason
 from config_core.snapshot import Snapshots
 from service_core.hop import is_hop
-from service_core.interceptors.handler import Call, HandlerInterceptor
+from service_core.interceptors.handler import Call, HandlerInterceptor, Proceed
 from service_core.limits.estimate import estimate
 from service_core.limits.limiter import Limiter
 from service_core.limits.port import Demand
@@ -30,22 +30,24 @@ class LimitsInterceptor(HandlerInterceptor):
         self._snapshots = snapshots
         self._limiter = limiter
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> Any:
         """Runs the handler if there is room for it; health and reflection are not counted."""
         tenant = None if call.is_infrastructure else tenant_of(await call.receive(), call.caller)
         if tenant is None:
-            yield
-            return
-        async with self._limiter.admitted(tenant, self._demand(call, tenant)) as use:
+            return await proceed()
+        demand = self._demand(call, tenant)
+        if demand.is_empty:
+            return await proceed()
+        async with self._limiter.admitted(tenant, demand) as use:
             with recording() as record:
                 try:
-                    yield
-                    use.tokens = _tokens(record.hops)
+                    answer = await proceed()
                 except CascadaError as error:
                     if error.code_reason not in _UNKNOWN_USE:
                         use.tokens = _tokens(error.hops)
                     raise
+                use.tokens = _tokens(record.hops)
+                return answer
 
     def _demand(self, call: Call, tenant: str) -> Demand:
         snapshot = self._snapshots.current

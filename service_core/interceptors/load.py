@@ -1,13 +1,13 @@
 """Lets a request begin when the service has room for it."""
 
 import hmac
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
+from typing import Any
 
 from service_core.admission import Admission
 from service_core.deadline import Deadline
 from service_core.identity import tokens
-from service_core.interceptors.handler import Call, HandlerInterceptor
+from service_core.interceptors.handler import Call, HandlerInterceptor, Proceed
 
 _INDEXING = frozenset(
     f"/cascada.query.v1.QueryService/{name}" for name in ("IndexDocuments", "ReindexCollection")
@@ -28,23 +28,21 @@ class LoadInterceptor(HandlerInterceptor):
         self._admission = admission
         self._own_token = own_token
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> Any:
         """Runs the handler once there is room.
 
         Raises:
             OverloadedError: There is none, or not before the caller's deadline.
         """
         if call.is_infrastructure or self._is_own(call):
-            yield
-            return
+            return await proceed()
 
         def deadline() -> Deadline:
             return Deadline.of_caller(call.context.time_remaining())
 
         async with self._admission.admitted(deadline, indexing=call.method in _INDEXING):
             call.callers = self._admission.callers
-            yield
+            return await proceed()
 
     def _is_own(self, call: Call) -> bool:
         metadata: Iterable[tuple[str, str | bytes]] = call.context.invocation_metadata() or ()

@@ -1,14 +1,13 @@
 """Counts, traces and logs requests; what a message says is never looked at beyond its context."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 from config_core.errors import CascadaError
-from service_core.interceptors.handler import Call, HandlerInterceptor
+from service_core.interceptors.handler import Call, HandlerInterceptor, Proceed
 from service_core.interceptors.hop_span import describe_hop
 from service_core.interceptors.outcome import Outcome, outcome_of
 from service_core.log_lines import LONGEST_ID, ids_of_record, own_texts
@@ -42,12 +41,10 @@ class TelemetryInterceptor(HandlerInterceptor):
         own_texts(service)
         self._log = _log.bind(service=service)
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> Any:
         """Measures one request. Health and reflection are neither counted nor logged."""
         if call.is_infrastructure:
-            yield
-            return
+            return await proceed()
         in_flight = self._running.get(call.method) or self._meet(call.method)
         in_flight.inc()
         started = time.perf_counter()
@@ -58,7 +55,7 @@ class TelemetryInterceptor(HandlerInterceptor):
             record.trace = trace
             try:
                 with outcome_of(call) as outcome:
-                    yield
+                    return await proceed()
             except CascadaError as error:
                 record.hops = error.hops or record.hops
                 raise

@@ -34,9 +34,6 @@ class Limiter:
             LimitExceededError: One of the limits is used up.
             OverloadedError: Nobody can say, and the operator wants such requests refused.
         """
-        if demand.is_empty:
-            yield Use()
-            return
         try:
             taken = await self._store.take(tenant, demand)
         except LimitsUnavailableError:

@@ -31,6 +31,7 @@ from service_core.interceptors import (
     Call,
     ErrorInterceptor,
     HandlerInterceptor,
+    Proceed,
 )
 from tests.unit.service_core.probe import (
     KINDS,
@@ -88,12 +89,11 @@ class As(HandlerInterceptor):
     def __init__(self, caller: Caller | None) -> None:
         self._caller = caller
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> Any:
         if self._caller is None:
             raise UnauthenticatedError
         call.caller = self._caller
-        yield
+        return await proceed()
 
 
 def layers(*inside: HandlerInterceptor) -> Sequence[HandlerInterceptor]:

@@ -1,8 +1,7 @@
 """Ceilings on the parts of a request, for each message that has them."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,24 +42,27 @@ class Context:
         return "ipv4:127.0.0.1:40000"
 
 
-@asynccontextmanager
-async def passing(
+async def passed(
     folder: Path,
     request: Any,
     bounds: Mapping[str, Any],
     *,
     general: bool = False,
     metadata: tuple[tuple[str, str], ...] = (),
-) -> AsyncIterator[None]:
-    """What a handler would run in."""
+) -> None:
+    """Have a request come to its handler."""
     policy = {"bounds": bounds}
     document = {"policy": policy} if general else {"tenants": {"acme": {"policy": policy}}}
     path = folder / "cascada.json"
     path.write_text(json.dumps(document), encoding="utf-8")
     _, snapshots = configure({**PORTS, "CASCADA_CONFIG_FILE": str(path)})
     context: grpc.aio.ServicerContext[Any, Any] = Context(metadata)  # type: ignore[assignment] # all that is read
-    async with CeilingInterceptor(snapshots).around(Call("/x/Y", context, request)):
-        yield
+    answer = await CeilingInterceptor(snapshots).around(Call("/x/Y", context, request), handler)
+    assert answer == "answer"
+
+
+async def handler() -> str:
+    return "answer"
 
 
 def asking(kind: Any, top_k: int | None = None) -> Any:
@@ -75,11 +77,9 @@ async def test_more_passages_than_allowed_are_refused_by_the_rules_path(
     kind: Any, tmp_path: Path
 ) -> None:
     bounds = {"top_k": {"max": 3}}
-    async with passing(tmp_path, asking(kind, 3), bounds):
-        pass
+    await passed(tmp_path, asking(kind, 3), bounds)
     with pytest.raises(PolicyViolationError) as refused:
-        async with passing(tmp_path, asking(kind, 4), bounds):
-            raise AssertionError
+        await passed(tmp_path, asking(kind, 4), bounds)
     rule = {"rule": "tenants.acme.policy.bounds.top_k", "field": "top_k", "violations": "1"}
     assert refused.value.metadata == rule
     assert refused.value.violations[0].field == "retrieval.top_k"
@@ -92,15 +92,14 @@ async def test_the_number_that_holds_by_default_is_brought_inside(
     bound: dict[str, int], expected: int | None, tmp_path: Path
 ) -> None:
     request = asking(query.QueryRequest)
-    async with passing(tmp_path, request, {"top_k": bound}):
-        asked = request.retrieval.top_k if request.retrieval.HasField("top_k") else None
+    await passed(tmp_path, request, {"top_k": bound})
+    asked = request.retrieval.top_k if request.retrieval.HasField("top_k") else None
     assert asked == expected
 
 
 async def test_a_question_without_retrieval_gets_none(tmp_path: Path) -> None:
     request = query.QueryRequest(context=ACME)
-    async with passing(tmp_path, request, {"top_k": {"max": 3}}):
-        pass
+    await passed(tmp_path, request, {"top_k": {"max": 3}})
     assert not request.HasField("retrieval")
 
 
@@ -110,24 +109,19 @@ def test_the_default_is_the_one_of_the_query_service() -> None:
 
 async def test_more_texts_than_allowed_are_refused(tmp_path: Path) -> None:
     bounds = {"batch": {"max": 2}}
-    for texts in (["a", "b"], ["a", "b", "c"]):
-        request = embedding.EmbedRequest(context=ACME, texts=texts)
-        if len(texts) == 2:
-            async with passing(tmp_path, request, bounds, general=True):
-                continue
-        with pytest.raises(PolicyViolationError, match=r"policy rule policy\.bounds\.batch"):
-            async with passing(tmp_path, request, bounds, general=True):
-                raise AssertionError
+    two, three = ["a", "b"], ["a", "b", "c"]
+    await passed(tmp_path, embedding.EmbedRequest(context=ACME, texts=two), bounds, general=True)
+    request = embedding.EmbedRequest(context=ACME, texts=three)
+    with pytest.raises(PolicyViolationError, match=r"policy rule policy\.bounds\.batch"):
+        await passed(tmp_path, request, bounds, general=True)
 
 
 async def test_our_own_services_cut_their_calls_as_they_need(tmp_path: Path) -> None:
     request = embedding.EmbedRequest(context=ACME, texts=["a", "b", "c"])
-    async with passing(tmp_path, request, {"batch": {"max": 2}}, metadata=MARK):
-        pass
+    await passed(tmp_path, request, {"batch": {"max": 2}}, metadata=MARK)
 
 
 async def test_the_ceiling_of_another_tenant_is_no_matter(tmp_path: Path) -> None:
     request = asking(query.QueryRequest, 9)
     request.context.tenant_id = "other"
-    async with passing(tmp_path, request, {"top_k": {"max": 3}}):
-        pass
+    await passed(tmp_path, request, {"top_k": {"max": 3}})

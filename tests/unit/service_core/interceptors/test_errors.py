@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -13,7 +12,7 @@ from grpc_status import rpc_status
 
 from config_core.errors import CascadaError, CollectionNotFoundError, Reason, RemoteError
 from service_core.channel import create_channel
-from service_core.interceptors import Call, ErrorInterceptor, HandlerInterceptor
+from service_core.interceptors import Call, ErrorInterceptor, HandlerInterceptor, Proceed
 from service_core.server import GrpcServer
 from service_core.status import from_status
 from tests.unit.service_core.probe import (
@@ -40,10 +39,9 @@ class Ended(HandlerInterceptor):
     def __init__(self) -> None:
         self.event = asyncio.Event()
 
-    @asynccontextmanager
-    async def around(self, _: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> Any:  # noqa: ARG002
         try:
-            yield
+            return await proceed()
         finally:
             self.event.set()
 

@@ -1,7 +1,6 @@
 """The entrance: layers around each handler, and requests that are read when they are asked for."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -9,7 +8,7 @@ import pytest
 
 from config_core.errors import CollectionNotFoundError, Reason
 from service_core.channel import create_channel
-from service_core.interceptors import Call, ErrorInterceptor, HandlerInterceptor
+from service_core.interceptors import Call, ErrorInterceptor, HandlerInterceptor, Proceed
 from service_core.server import GrpcServer
 from tests.unit.service_core.probe import (
     KINDS,
@@ -39,12 +38,11 @@ class Layer(HandlerInterceptor):
         self._events = events
         self._reads = reads
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> Any:
         known = await call.receive() if self._reads else call.request
         self._events.append(f"{self._name} {known.texts[0] if known is not None else None}")
         try:
-            yield
+            return await proceed()
         except CollectionNotFoundError:
             self._events.append(f"{self._name} failed")
             raise
@@ -94,12 +92,11 @@ async def test_a_stream_reaches_its_handler_whole(*, reads: bool, count: int) ->
         server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, handlers)])
 
     class Reader(HandlerInterceptor):
-        @asynccontextmanager
-        async def around(self, call: Call) -> AsyncIterator[None]:
+        async def around(self, call: Call, proceed: Proceed) -> Any:
             if reads:
                 await call.receive()
                 await call.receive()
-            yield
+            return await proceed()
 
     server = GrpcServer("127.0.0.1", 0, interceptors=[Reader()])
     server.add(SERVICE, add, None)

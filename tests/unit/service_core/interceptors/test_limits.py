@@ -25,6 +25,7 @@ from service_core.interceptors import (
     ErrorInterceptor,
     HandlerInterceptor,
     LimitsInterceptor,
+    Proceed,
 )
 from service_core.limits import Limiter, MemoryLimits
 from service_core.process import configure
@@ -59,10 +60,9 @@ class As(HandlerInterceptor):
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    async def around(self, call: Call, proceed: Proceed) -> Any:
         call.caller = self._caller
-        yield
+        return await proceed()
 
 
 def layers(
@@ -351,3 +351,10 @@ async def test_without_the_shared_counts_requests_fare_as_the_operator_says(
     }
     async with embeddings(tmp_path, limited(requests_per_minute=1), **away) as (service, _):
         assert [await embed(service) for _ in range(3)] == [code] * 3
+
+
+async def test_what_is_not_limited_does_not_need_them(tmp_path: Path) -> None:
+    away = {"CASCADA_LIMITS_URL": "redis://127.0.0.1:9/0", "CASCADA_LIMITS_ON_FAILURE": "closed"}
+    others = {"tenants": {"other": limited(requests_per_minute=1)}}
+    async with embeddings(tmp_path, others, **away) as (service, _):
+        assert await embed(service) is grpc.StatusCode.OK

@@ -42,12 +42,15 @@ class Requests:
             await asyncio.sleep(0)
 
 
+async def not_found() -> None:
+    raise CollectionNotFoundError("handbook")
+
+
 async def fail(requests: Requests, time_remaining: float | None = None) -> int | None:
     context: Any = Context(requests, time_remaining)
     call = Call("/test.Service/Stream", context, requests=aiter(requests))
     with pytest.raises(Ended):
-        async with ErrorInterceptor().around(call):
-            raise CollectionNotFoundError("handbook")
+        await ErrorInterceptor().around(call, not_found)
     taken: int | None = context.taken
     return taken
 
@@ -69,6 +72,5 @@ async def test_nor_beyond_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_single_request_is_not_read_off() -> None:
     context: Any = Context(Requests(0))
     with pytest.raises(Ended):
-        async with ErrorInterceptor().around(Call("/test.Service/Unary", context, "request")):
-            raise CollectionNotFoundError("handbook")
+        await ErrorInterceptor().around(Call("/test.Service/Unary", context, "request"), not_found)
     assert context.taken == 0

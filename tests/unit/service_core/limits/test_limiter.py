@@ -85,11 +85,6 @@ async def test_what_was_used_counts_instead_of_what_was_expected() -> None:
     assert 0 < refused.value.retry_after <= 60.2
 
 
-async def test_what_is_not_limited_asks_nobody() -> None:
-    async with Limiter(Away()).admitted("acme", Demand()):
-        pass
-
-
 async def test_what_cannot_be_counted_is_overload_with_a_time_to_try_again() -> None:
     with pytest.raises(OverloadedError, match="can't be checked") as refused:
         async with Limiter(Away()).admitted("acme", ONE):
