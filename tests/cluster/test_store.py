@@ -2,7 +2,7 @@
 
 import asyncio
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
@@ -15,32 +15,38 @@ from tests.cluster.nodes import of
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WRITERS = 4
-DOCUMENTS = 60
+"""More than there are query processes: each of them is written to."""
+DOCUMENTS = 40
+"""Of each writer, for each process that is killed."""
 
 LARGEST_FILE = 1024 * 1024
 """Less than what a store with the documents of these tests takes."""
 
 
 async def test_nothing_acknowledged_is_lost_while_processes_are_killed(cluster: Cluster) -> None:
-    documents = {f"w{at}": texts(f"w{at}", DOCUMENTS) for at in range(WRITERS)}
-    indexed = Indexed()
+    indexed, written = Indexed(), set[str]()
 
-    async def write(name: str) -> None:
-        missing = dict(documents[name])
+    async def write(documents: Mapping[str, str]) -> None:
+        missing = dict(documents)
         while missing:
             await index_into(cluster, "written", missing, indexed)
             missing = {at: text for at, text in missing.items() if at not in indexed.acknowledged}
 
-    async def kill() -> None:
-        for node in (*of("query"), *of("embedding")):
-            await asyncio.sleep(0.3)
-            await cluster.kill(node)
-            await cluster.restart(node)
-
-    await asyncio.gather(kill(), *(write(name) for name in documents))
+    for node in (*of("query"), *of("embedding")):
+        before = len(indexed.acknowledged)
+        batches = [texts(f"{node}-{at}", DOCUMENTS) for at in range(WRITERS)]
+        written.update(*batches)
+        writing = asyncio.gather(*(write(batch) for batch in batches))
+        while (  # noqa: ASYNC110 # nothing tells of it but a look
+            len(indexed.acknowledged) < before + WRITERS and not writing.done()
+        ):
+            await asyncio.sleep(0.002)
+        await cluster.kill(node)
+        await cluster.restart(node)
+        await writing
     assert indexed.failed, "nothing was cut off"
-    assert set(indexed.acknowledged) == {name for each in documents.values() for name in each}
-    assert await stored(cluster, "written", indexed.acknowledged) == indexed.acknowledged
+    assert set(indexed.acknowledged) == written
+    assert await stored(cluster, "written", written) == indexed.acknowledged
     await assert_whole(cluster)
 
 
