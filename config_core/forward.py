@@ -11,7 +11,12 @@ from typing import Any
 
 from config_core.connection import Connection, Credential, Owner
 from config_core.effective import EffectiveConfiguration
-from config_core.model_configuration import CONNECTION_FIELDS, ConnectionKind, ModelConfiguration
+from config_core.model_configuration import (
+    CONNECTION_FIELDS,
+    ConnectionKind,
+    ModelConfiguration,
+    of_fields,
+)
 from config_core.source import Source
 from config_core.sources.request import ForwardedConnection, Provenance
 
@@ -61,7 +66,7 @@ def forward(
             if attached and target.skip is None:  # what is not called needs no key
                 _pack_connection(effective.kind, target.connection, parcel)
     return Forwarded(
-        ModelConfiguration.model_construct(**parcel.values),
+        of_fields(parcel.values),
         Provenance(parcel.fields, parcel.options, parcel.beneath),
         tuple(parcel.connections.values()),
     )

@@ -202,3 +202,11 @@ CONNECTION_FIELDS: dict[ConnectionKind, tuple[str, ...]] = {
 def set_fields(configuration: ModelConfiguration) -> dict[str, Any]:
     """The fields that this layer sets, by name; presence decides, never truthiness."""
     return {name: value for name, value in configuration.__dict__.items() if value is not None}
+
+
+def of_fields(fields: Mapping[str, Any]) -> ModelConfiguration:
+    """A layer that sets these fields, whose values were checked before."""
+    return _EMPTY.model_copy(update=fields)
+
+
+_EMPTY = ModelConfiguration()

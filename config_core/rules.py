@@ -17,6 +17,7 @@ from config_core.model_configuration import (
     ConnectionKind,
     ModelConfiguration,
     ModelProvider,
+    of_fields,
     set_fields,
 )
 from config_core.place import Place
@@ -65,7 +66,7 @@ class Rules:
         merged: dict[str, Any] = {}
         for policy in reversed(list(self.policies.values())):
             merged = _locks_over(set_fields(policy.locks), merged)
-        return ModelConfiguration.model_construct(**merged)
+        return of_fields(merged)
 
     @cached_property
     def locked(self) -> Layer:

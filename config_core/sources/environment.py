@@ -15,6 +15,7 @@ from config_core.model_configuration import (
     ApiKey,
     ModelConfiguration,
     ModelProvider,
+    of_fields,
     set_fields,
 )
 from config_core.source import Source
@@ -70,7 +71,7 @@ def read(environ: Mapping[str, str]) -> Environment:
     connections = {}
     try:
         variables = ConfigurationVariables.from_environ(environ, PREFIX)
-        configuration = ModelConfiguration.model_construct(**set_fields(variables))
+        configuration = of_fields(set_fields(variables))
     except ConfigurationFileError as error:
         problems += error.problems
     for provider in KEYED_PROVIDERS:
