@@ -74,10 +74,10 @@ class Scrubber:
     def __call__(self, _logger: object, _method: str, event: Event) -> Event:
         """The event without them."""
         texts: list[str] = []
-        for key, value in event.items():
-            # Names with an underscore are structlog's own, for the formatter.
-            if not (_gathered(value, texts) or key.startswith("_")):
-                return self._taken_apart(event)
+        # Names with an underscore are structlog's own, for the formatter.
+        values = [value for key, value in event.items() if not key.startswith("_")]
+        if not _gathered(values, texts):
+            return self._taken_apart(event)
         # A NUL is in no secret and in no shape of one: nothing is found across two values.
         if texts and is_suspect("\0".join(texts), self._secrets()):
             return self._taken_apart(event)
@@ -92,23 +92,25 @@ class Scrubber:
 
 
 _PLAIN = frozenset({int, float, bool, type(None)})
-
-
-def _gathered(value: Any, texts: list[str]) -> bool:
-    """Whether a value is plain, what it holds of texts gathered."""
-    kind = type(value)
-    if kind is str:
-        if value not in _own:
-            texts.append(value)
-        return True
-    if kind in _PLAIN:
-        return True
-    if kind is dict:
-        return all(_gathered(key, texts) and _gathered(value[key], texts) for key in value)
-    return kind in _MANY and all(_gathered(item, texts) for item in value)
-
-
 _MANY = frozenset({list, tuple})
+
+
+def _gathered(values: Iterable[Any], texts: list[str]) -> bool:
+    """Whether all values are plain, what they hold of texts gathered."""
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            if value not in _own:
+                texts.append(value)
+        elif kind is dict:
+            if not (_gathered(value, texts) and _gathered(value.values(), texts)):
+                return False
+        elif kind in _MANY:
+            if not _gathered(value, texts):
+                return False
+        elif kind not in _PLAIN:
+            return False
+    return True
 
 
 def _clean(value: Any, secrets: tuple[str, ...]) -> Any:
