@@ -43,7 +43,7 @@ class Pace:
     """How soon after its recovery the primary has to be used again."""
 
 
-SCALED = Pace(down=4.0, pause=0.1, rest=0.3, max_rest=0.6, silence=0.6)
+SCALED = Pace(down=6.0, pause=0.1, rest=0.3, max_rest=0.6, silence=0.6)
 REAL = Pace(down=60.0, pause=0.1)
 
 

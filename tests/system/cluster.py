@@ -10,6 +10,7 @@ Whatever still runs at the end is stopped, and killed if it doesn't stop.
 """
 
 import asyncio
+import os
 import random
 import socket
 import sys
@@ -190,15 +191,29 @@ def open_channel(target: str) -> grpc.aio.Channel:
 
 
 def free_ports(count: int) -> Sequence[int]:
-    """Ports that nothing listens on, and that no outgoing connection takes meanwhile."""
+    """Ports that nothing listens on, and that neither an outgoing connection nor a test takes."""
+    first, last = _own_ports(os.environ.get("PYTEST_XDIST_WORKER", ""))
     found: list[int] = []
     while len(found) < count:
-        port = random.randrange(20_000, 32_000)  # noqa: S311 # a port is no secret
+        port = random.randrange(first, last)  # noqa: S311 # a port is no secret
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        if port not in found:
+        if port not in _given:
             found.append(port)
+            _given.add(port)
     return found
+
+
+_given = set[int]()
+"""Ports that some test of this process has, or has had."""
+
+
+def _own_ports(worker: str) -> tuple[int, int]:
+    """The range of one of the processes that run tests, such as `gw0`; all of it without them."""
+    if not worker:
+        return 20_000, 32_000
+    first = 20_000 + 3_000 * (int(worker.removeprefix("gw")) % 4)
+    return first, first + 3_000

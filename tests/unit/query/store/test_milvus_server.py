@@ -33,8 +33,8 @@ def own_server() -> Iterator[MilvusLiteServer]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CONNECT_SECONDS", "READ_SECONDS", "WRITE_SECONDS"):
-        monkeypatch.setattr(connection, name, 0.5)
-    monkeypatch.setattr(tables, "READ_SECONDS", 0.5)
+        monkeypatch.setattr(connection, name, 1.0)
+    monkeypatch.setattr(tables, "READ_SECONDS", 1.0)
 
 
 async def until_healthy(store: Store) -> None:

@@ -123,6 +123,7 @@ async def test_a_silent_server_keeps_nobody_who_has_given_up(
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):
                     await store.search("t", "c", dense())
+        monkeypatch.undo()
         relay.spoken.set()
         assert await store.healthy()
         assert ids(await store.search("t", "c", dense())) == ["d#0"]
@@ -136,7 +137,7 @@ async def test_a_document_that_is_held_for_too_long_is_reported_and_others_are_w
     postgresql: PostgresqlServer, limit: str, sentence: str
 ) -> None:
     name = await postgresql.create_database()
-    async with open_store(postgresql.url(name, **{limit: "300ms"})) as store:
+    async with open_store(postgresql.url(name, **{limit: "1s"})) as store:
         await fill(store, "t", "c", [document("d"), document("e")])
         async with postgresql.connected(name) as connection:
             await connection.execute(

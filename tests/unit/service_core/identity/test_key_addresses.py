@@ -183,9 +183,9 @@ async def test_the_last_good_keys_serve_while_the_address_is_away(
     fault: str, address: Address, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_origins, "UNKNOWN_KEY_SECONDS", 0.0)
-    monkeypatch.setattr(key_origins, "FETCH_SECONDS", 0.3)
     async with opened(address.keys()) as keys:
         assert await keys.find("first", "ES256")
+        monkeypatch.setattr(key_origins, "FETCH_SECONDS", 0.3)
         address.handler = FAULTS[fault]
         with structlog.testing.capture_logs() as logs:
             assert await keys.find("second", "ES256") is None

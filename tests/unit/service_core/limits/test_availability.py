@@ -134,7 +134,8 @@ async def test_a_real_server_that_dies_and_comes_back_is_counted_with_again(
 ) -> None:
     clock = Clock()
     with ValkeyServer() as server:
-        limits = GuardedLimits(SharedLimits(SecretStr(server.url)), on_failure, clock=clock)
+        counts = SharedLimits(SecretStr(server.url), answer_seconds=20)
+        limits = GuardedLimits(counts, on_failure, clock=clock)
         assert isinstance(await limits.take("acme", ONE), Grant)
         assert isinstance(await limits.take("acme", ONE), Refusal)
         server.kill()

@@ -26,7 +26,7 @@ NOWHERE = "http://127.0.0.1:1"
 
 @pytest.fixture(autouse=True)
 def _soon_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service_core.telemetry.exporting.CLOSING_SECONDS", 0.3)
+    monkeypatch.setattr("service_core.telemetry.exporting.CLOSING_SECONDS", 1.0)
 
 
 def clean(text: str) -> str:
