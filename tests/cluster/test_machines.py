@@ -96,7 +96,7 @@ async def test_a_full_disk_is_an_error_of_ours_and_indexing_goes_on_when_there_i
     ballast = cluster.data / "ballast"
     ballast.write_bytes(bytes(BALLAST_BYTES))
     indexed = Indexed()
-    documents = texts("full", 400)
+    documents = texts("full", 4000)
     for name, text in documents.items():
         await index_into(cluster, "filled", {name: text}, indexed)
         if len(indexed.failed) > 5:

@@ -1,6 +1,9 @@
 """Connections to the SQLite file: settings, transactions, and apsw's errors turned into ours."""
 
+import itertools
 import os
+import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -9,7 +12,9 @@ import apsw
 
 from query.store.errors import StoreUnavailableError
 
-BUSY_TIMEOUT_MILLISECONDS = 15_000
+BUSY_SECONDS = 15.0
+"""How long the lock of another process is waited for."""
+_LOOK_SECONDS = (0.0005, 0.0015)
 # Trees and postings; the blocks of vectors are read past it.
 _CACHE_KIBIBYTES = 8_192
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
@@ -46,6 +51,27 @@ def own_errors() -> Iterator[None]:
         raise StoreUnavailableError(f"The store's folder cannot be used: {reason}.") from None
 
 
+class _Patience:
+    """Waits for the lock of another process, for one connection.
+
+    SQLite's own waiting looks ten times a second in the end: where several processes write all the
+    time, who waits would miss the moment between two transactions for as long as they go on.
+    """
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    def waits(self, looks: int) -> bool:
+        """Whether to look again, after a moment; `looks` have been in vain."""
+        now = time.monotonic()
+        if looks == 0:
+            self._since = now
+        if now - self._since >= BUSY_SECONDS:
+            return False
+        time.sleep(random.uniform(*_LOOK_SECONDS))  # noqa: S311 # no secret
+        return True
+
+
 def prepare_file(path: Path) -> None:
     """Create the parent folder (mode 0700) and the file (0600); SQLite's own files follow it."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,10 +86,10 @@ def connect(path: Path) -> apsw.Connection:
     """
     connection = apsw.Connection(str(path))
     try:
-        connection.set_busy_timeout(BUSY_TIMEOUT_MILLISECONDS)
+        connection.set_busy_handler(_Patience().waits)
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}").fetchall()
+        _begin_log(connection)
         connection.execute(
-            f"PRAGMA page_size = {_PAGE_BYTES};"
-            "PRAGMA journal_mode = WAL;"
             "PRAGMA synchronous = FULL;"
             "PRAGMA trusted_schema = OFF;"
             f"PRAGMA cache_size = -{_CACHE_KIBIBYTES};"
@@ -73,6 +99,19 @@ def connect(path: Path) -> apsw.Connection:
         connection.close()
         raise
     return connection
+
+
+def _begin_log(connection: apsw.Connection) -> None:
+    """Have the file written ahead in a log; SQLite itself does not wait for who does the same."""
+    patience = _Patience()
+    for looks in itertools.count(1):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        except apsw.BusyError:
+            if not patience.waits(looks):
+                raise
+        else:
+            return
 
 
 @contextmanager

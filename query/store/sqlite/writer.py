@@ -17,6 +17,8 @@ Result = TypeVar("Result")
 
 # A commit waits for the disk as long as some small documents take. Other processes wait meanwhile.
 _SHARED_SECONDS = 0.05
+# So long that another process sees the lock free: it looks more often.
+_FREE_SECONDS = 0.002
 
 
 @dataclass(slots=True, eq=False)
@@ -51,8 +53,12 @@ class Writer:
 
     def _commit_waiting(self) -> None:
         first = self._next()
-        if first is not None:  # else it went into the transaction of one before it
-            self._commit(first, self._in_time())
+        if first is None:
+            return  # it went into the transaction of one before it
+        began = time.monotonic()
+        self._commit(first, self._in_time())
+        if self._waiting and time.monotonic() - began >= _SHARED_SECONDS:
+            time.sleep(_FREE_SECONDS)
 
     def _commit(self, first: _Write[Any], others: Iterable[_Write[Any]] = ()) -> None:
         """One transaction for all; where it fails, one for each."""

@@ -112,7 +112,7 @@ async def test_a_full_disk_is_reported_and_undoes_the_document(tmp_path: Path) -
 async def test_a_writer_that_waits_too_long_is_told_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("query.store.sqlite.connection.BUSY_TIMEOUT_MILLISECONDS", 50)
+    monkeypatch.setattr("query.store.sqlite.connection.BUSY_SECONDS", 0.05)
     path = tmp_path / "store.db"
     async with open_store(url_of(path)) as store:
         await fill(store, "t", "c", [document("d")])
@@ -124,6 +124,22 @@ async def test_a_writer_that_waits_too_long_is_told_so(
         other.execute("ROLLBACK")
         await fill(store, "t", "c", [document("e")])
         other.close()
+
+
+async def test_a_new_file_that_another_process_writes_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    other = apsw.Connection(str(path))
+    other.execute("CREATE TABLE kept (at); BEGIN IMMEDIATE").fetchall()
+    store = open_store(url_of(path))
+    opening = asyncio.create_task(store.open())
+    done, _ = await asyncio.wait([opening], timeout=0.2)
+    assert not done
+    other.execute("COMMIT")
+    other.close()
+    async with asyncio.timeout(10):
+        await opening
+    await fill(store, "t", "c", [document("d")])
+    await store.close()
 
 
 async def test_a_closed_store_is_unhealthy_and_says_so(tmp_path: Path) -> None:
