@@ -49,9 +49,6 @@ METRICS = "metrics"
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _START_SECONDS = 60.0
 
-TIMEOUT_SECONDS = 3.0
-"""What the services give a request."""
-
 
 def ports() -> dict[str, int]:
     """A free port for each service, for the provider and for metrics."""
@@ -233,7 +230,6 @@ def _configuration() -> dict[str, Any]:
     services = {service: {"uri": TRUST_DOMAIN + service, "roles": ["service"]} for service in SIZES}
     client = {"uri": TRUST_DOMAIN + "client", "tenant": TENANT, "roles": ["caller", "indexer"]}
     return {
-        "defaults": {"timeout_seconds": TIMEOUT_SECONDS},
         "identity": {"certificates": {**services, "client": client}},
         # So much that nobody meets it; it is counted all the same.
         "policy": {"limits": {"requests_per_minute": 1_000_000, "concurrent_requests": 10_000}},

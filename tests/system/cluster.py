@@ -34,6 +34,9 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 CALL_SECONDS = 30.0
 _START_SECONDS = 30.0
 
+_given = set[int]()
+"""Ports that some test of this process has, or has had."""
+
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _CHANNEL_OPTIONS = (
     # A service that still starts is found at once.
@@ -191,7 +194,7 @@ def open_channel(target: str) -> grpc.aio.Channel:
 
 
 def free_ports(count: int) -> Sequence[int]:
-    """Ports that nothing listens on, and that neither an outgoing connection nor a test takes."""
+    """Ports that nothing listens on, and that no outgoing connection or other test takes."""
     first, last = _own_ports(os.environ.get("PYTEST_XDIST_WORKER", ""))
     found: list[int] = []
     while len(found) < count:
@@ -205,10 +208,6 @@ def free_ports(count: int) -> Sequence[int]:
             found.append(port)
             _given.add(port)
     return found
-
-
-_given = set[int]()
-"""Ports that some test of this process has, or has had."""
 
 
 def _own_ports(worker: str) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from query.store import StoreUnavailableError
 from query.store.sqlite import writer
+from query.store.sqlite.connection import connect
 from query.store.sqlite.database import Database
 
 
@@ -116,3 +118,38 @@ async def test_closing_finishes_what_waits_and_refuses_more(
     reopened = await Database.open(path, lambda _: None)
     assert await written(reopened) == ["a", "b", "c"]
     await reopened.close()
+
+
+@pytest.mark.parametrize(
+    ("free", "most"),
+    [
+        pytest.param(0.002, 29, id="who waits looks often enough"),
+        pytest.param(0.05, 3, id="who writes leaves it free"),
+    ],
+)
+async def test_another_process_gets_its_turn_between_long_transactions(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: float, most: int
+) -> None:
+    monkeypatch.setattr(writer, "_FREE_SECONDS", free)
+    ended: list[int] = []
+
+    def long(number: int) -> Callable[[apsw.Connection], None]:
+        def job(connection: apsw.Connection) -> None:
+            insert(str(number))(connection)
+            time.sleep(0.06)  # so long that nothing else goes into its transaction
+            ended.append(number)
+
+        return job
+
+    def other() -> int:
+        connection = connect(tmp_path / "store.db")
+        try:
+            connection.execute("BEGIN IMMEDIATE; ROLLBACK").fetchall()
+            return len(ended)
+        finally:
+            connection.close()
+
+    waiting = [asyncio.create_task(database.write(long(number))) for number in range(30)]
+    await asyncio.sleep(0)
+    assert await asyncio.to_thread(other) <= most
+    await asyncio.gather(*waiting)
