@@ -15,9 +15,9 @@ from embedding.providers.local_engine import (
     MODEL,
     EngineState,
     LocalEngine,
-    usable_cores,
 )
 from embedding.providers.port import EmbedCall, EmbedResult, InputKind
+from service_core import processors
 from service_core.upstream.errors import (
     ContextTooLongError,
     ModelNotFoundError,
@@ -53,7 +53,7 @@ class LocalEmbeddingProvider:
         self, engine: LocalEngine | None = None, *, batch_threads: int | None = None
     ) -> None:
         self._engine = engine or LocalEngine()
-        self._batch_threads = batch_threads or max(1, usable_cores() - 1)
+        self._batch_threads = batch_threads or max(1, processors.usable() - 1)
         self._small = ThreadPoolExecutor(1, thread_name_prefix="embed-small")
         self._batch = ThreadPoolExecutor(1, thread_name_prefix="embed-batch")
 

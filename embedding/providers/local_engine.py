@@ -1,6 +1,5 @@
 """multilingual-e5-small in this process: loaded once, called from any thread."""
 
-import os
 import threading
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -119,13 +118,6 @@ def missing_cpu_features(cpuinfo: Path) -> list[str]:
         (line.partition(":")[2].split() for line in lines if line.startswith("flags")), None
     )
     return [] if flags is None else [name for name in _CPU_FEATURES if name not in flags]
-
-
-def usable_cores() -> int:
-    """Count the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class LocalEngine:

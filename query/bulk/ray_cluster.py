@@ -6,7 +6,6 @@ Ray is imported here alone, once `ray_settings` are in the environment.
 import asyncio
 import io
 import logging
-import os
 import shutil
 import signal
 import tempfile
@@ -21,6 +20,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from query.bulk.job import BulkError, Job, Report, SourceT, WorkerDiedError
 from query.bulk.worker import BulkWorker
+from service_core import processors
 
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
 _REMOVAL_SECONDS = 5.0
@@ -127,7 +127,7 @@ class RayCluster(Generic[SourceT]):
                 self._size = max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
                 return
             self._folder = Path(tempfile.mkdtemp(prefix="cascada-ray-"))
-            self._size = _processors()
+            self._size = processors.usable()
             ray.init(
                 "local",
                 num_cpus=self._size,
@@ -161,13 +161,6 @@ async def _answer(reference: Any) -> Any:
         ) from None
     except RayError:
         raise WorkerDiedError from None
-
-
-def _processors() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
 
 
 def _not_started(address: str, error: Exception) -> str:

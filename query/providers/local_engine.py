@@ -4,7 +4,6 @@ import asyncio
 import http.client
 import importlib
 import json
-import os
 import secrets
 import shutil
 import threading
@@ -25,6 +24,7 @@ from query.providers.local_errors import (
 from query.providers.local_model import BUNDLED_FILE, bundled_model, usable
 from query.providers.local_socket import SocketConnection, private_folder
 from query.providers.local_text import without_control_tokens
+from service_core import processors
 
 _BATCH_TOKENS = 64  # the engine looks for cancellation between batches: 64 are 0.2 to 0.4 s
 _COMPLETION_KEYS = frozenset({"id", "created", "model", "usage"})
@@ -60,7 +60,7 @@ class LocalChatEngine:
         self.context_tokens = context_tokens
         self._path = model_path
         self._slots = slots
-        self._threads = threads or max(1, min(4, (os.cpu_count() or 1) - 1))
+        self._threads = threads or max(1, min(4, processors.usable() - 1))
         self._free = asyncio.Semaphore(slots)
         self._executor = ThreadPoolExecutor(slots, "local-chat")
         self._lock = threading.Lock()

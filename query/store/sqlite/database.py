@@ -13,11 +13,13 @@ from query.store.errors import StoreUnavailableError
 from query.store.sqlite.connection import connect, own_errors, prepare_file, transaction
 from query.store.sqlite.schema import migrate
 from query.store.sqlite.writer import Writer
+from service_core import processors
 
 Result = TypeVar("Result")
 Job = Callable[[apsw.Connection], Result]
 
-READERS = 4
+READERS = max(2, min(4, processors.usable()))
+"""How many jobs run at once; beyond the processors, threads only fight over the interpreter."""
 
 
 class _Readers:
