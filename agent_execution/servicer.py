@@ -62,11 +62,13 @@ class AgentExecutionServicer(pb_grpc.AgentExecutionServiceServicer):
             violations.append(
                 invalid("retrieval.collections", f"must be at most {MAX_COLLECTIONS}")
             )
-        refuse_if(violations)
         preferences = request.model_preferences if request.HasField("model_preferences") else None
+        found = incoming(request.model_configuration, wire_preferences=preferences)
+        if violations:  # else the resolution finds what is wrong with the configuration, and more
+            refuse_if([*violations, *found.violations])
         return Execution(
             context=caller,
-            incoming=incoming(request.model_configuration, wire_preferences=preferences),
+            incoming=found,
             collections=collections,
             time_remaining=context.time_remaining(),
             payload=request,

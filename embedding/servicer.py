@@ -43,17 +43,19 @@ class EmbeddingServicer(pb_grpc.EmbeddingServiceServicer):
         kind = _KINDS.get(request.input_kind)
         if kind is None:
             violations.append(invalid("input_kind", "must be QUERY or PASSAGE"))
-        refuse_if(violations)
+        found = incoming(
+            request.model_configuration,
+            wire_provenance=provenance,
+            trusted=self._peers.trusts(context),
+        )
+        if violations:  # else the resolution finds what is wrong with the configuration, and more
+            refuse_if([*violations, *found.violations])
         output = await self._service.embed(
             EmbedInput(
                 tenant_id=caller.tenant_id,
                 texts=request.texts,
                 kind=kind or InputKind.PASSAGE,
-                incoming=incoming(
-                    request.model_configuration,
-                    wire_provenance=provenance,
-                    trusted=self._peers.trusts(context),
-                ),
+                incoming=found,
                 time_remaining=context.time_remaining(),
             )
         )

@@ -6,16 +6,19 @@ words, and only such a word between characters, so scripts without spaces work t
 """
 
 import re
-import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from query.sections import Section, sections
+from query.visibility import is_visible
 
 DEFAULT_TARGET_TOKENS = 256
 DEFAULT_OVERLAP_SENTENCES = 1
+MAX_CHUNK_CHARACTERS = 80_000
+"""What blanks and control characters count towards, which are no tokens: no text that is embedded
+may have more than 100,000."""
 
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 _MARKS = ".!?…।؟۔"
@@ -67,10 +70,10 @@ def chunk_text(
 
     Every visible character is in a chunk. `measure` tells the tokens of the characters from one
     offset to another; no chunk has more than `target_tokens`, save a single character that does so
-    alone. A chunk repeats up to `overlap_sentences` sentences of the one before it in the same
-    section, as far as they fit. With `markdown`, headings make the sections; with `pages`, the
-    offsets at which pages begin, a chunk's section is its first page. ValueError for a target below
-    1 or an overlap below 0.
+    alone, or more than `MAX_CHUNK_CHARACTERS`. A chunk repeats up to `overlap_sentences` sentences
+    of the one before it in the same section, as far as they fit. With `markdown`, headings make the
+    sections; with `pages`, the offsets at which pages begin, a chunk's section is its first page.
+    ValueError for a target below 1 or an overlap below 0.
     """
     if target_tokens < 1:
         raise ValueError("target_tokens must be at least 1")
@@ -78,7 +81,7 @@ def chunk_text(
         raise ValueError("overlap_sentences must not be negative")
 
     def fits(start: int, end: int) -> bool:
-        return measure(start, end) <= target_tokens
+        return end - start <= MAX_CHUNK_CHARACTERS and measure(start, end) <= target_tokens
 
     chunks: list[TextChunk] = []
     for section in sections(text) if markdown else [Section("", 0, 0, len(text))]:
@@ -91,15 +94,10 @@ def chunk_text(
             for sentences in _paragraphs(text, section)
         ]
         for start, end in _pack(paragraphs, fits, overlap_sentences):
-            if _is_visible(text[start:end]):
+            if is_visible(text[start:end]):
                 name = f"page {bisect_right(pages, start)}" if pages else section.path
                 chunks.append(TextChunk(len(chunks), text[start:end], start, end, name))
     return tuple(chunks)
-
-
-def _is_visible(text: str) -> bool:
-    """Whether there is more than blanks, control and format characters: no model embeds those."""
-    return any(not (c.isspace() or unicodedata.category(c) in {"Cc", "Cf"}) for c in text)
 
 
 def _paragraphs(text: str, section: Section) -> list[list[_Span]]:

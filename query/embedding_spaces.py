@@ -130,19 +130,32 @@ class EmbeddingSpaces:
                     space.collections[0], space.pinned.space, answer.space
                 )
         except CascadaError as error:
-            if error.code_reason is Reason.CONTEXT_TOO_LONG:
+            if _is_too_long(error):
                 # The next service speaks of its texts; the caller sent a question.
-                hops = error.hops
+                hops, target = error.hops, space.effective.primary
+                metadata = {
+                    "provider": target.connection.provider.value,
+                    "model": target.model,
+                    **error.metadata,
+                }
+                metadata.pop("violations", None)
                 error = RemoteError(
                     Reason.CONTEXT_TOO_LONG,
                     "The question is too long to be embedded for the search: shorten it, or search "
                     "by full text.",
-                    metadata=error.metadata,
+                    metadata=metadata,
                 )
                 error.hops = hops
             error.hops = (report(), *error.hops)
             raise error from None
         return answer, report()
+
+
+def _is_too_long(error: CascadaError) -> bool:
+    """Whether the model, or the embedding service itself, takes no question as long as this."""
+    return error.code_reason is Reason.CONTEXT_TOO_LONG or any(
+        found.field == "texts[0]" for found in error.violations
+    )
 
 
 def unembedded(spaces: Sequence[SearchedSpace]) -> tuple[Hop, ...]:

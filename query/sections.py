@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 SECTION_SEPARATOR = " > "
+MAX_HEADING_CHARACTERS = 200
+"""Of a heading in a path: each passage below it repeats the path."""
 
 _HEADING = re.compile(r" {0,3}(#{1,6})(?=\s|$)")
 _UNDERLINE = re.compile(r" {0,3}(=++|-++)\s*+")
@@ -80,7 +82,7 @@ def _headings(text: str) -> Iterator[_Heading]:
             yield _Heading(len(heading[1]), _title(line[heading.end() :]), position, end)
         elif before and alone and (underline := _UNDERLINE.fullmatch(line)):
             level = 1 if underline[1][0] == "=" else 2
-            yield _Heading(level, before.strip(), before_at, end)
+            yield _Heading(level, _cut(before.strip()), before_at, end)
         elif not _NO_TITLE.match(line):
             title = line
         alone, before, before_at = not before, title, position
@@ -91,7 +93,11 @@ def _title(line: str) -> str:
     """What follows the marks of a heading, without those that may close it."""
     title = line.strip()
     open_ = title.rstrip("#")
-    return open_.rstrip() if not open_ or open_[-1] in " \t" else title
+    return _cut(open_.rstrip() if not open_ or open_[-1] in " \t" else title)
+
+
+def _cut(title: str) -> str:
+    return title[:MAX_HEADING_CHARACTERS].rstrip()
 
 
 def _join(path: Sequence[tuple[int, str]]) -> str:

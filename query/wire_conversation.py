@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from cascada.common.v1 import chat_pb2
 
 from query.providers.model import Message, Role
+from query.visibility import is_visible
 from query.wire_request import MAX_MESSAGE_CHARACTERS, Violations, check_text, history_from
 from service_core.request_context import invalid
 
@@ -19,7 +20,7 @@ def conversation_from(
     """
     of_history: Violations = []
     history = history_from(turns, of_history)
-    goes_on = not message.strip() and history and history[-1].role is Role.TOOL
+    goes_on = not is_visible(message) and history and history[-1].role is Role.TOOL
     if not goes_on:
         check_text("message", message, MAX_MESSAGE_CHARACTERS, violations)
     violations += of_history

@@ -1,6 +1,7 @@
 """Requests of the query service as domain types, with everything that is wrong with them."""
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from cascada.common.v1 import chat_pb2, retrieval_pb2
@@ -11,6 +12,7 @@ from config_core.errors import Violation
 from query.providers.model import Message, ResponseFormat, Role, Tool, ToolCall
 from query.retrieval import DEFAULT_TOP_K, MAX_NEIGHBOURS, MAX_TOP_K, Retrieval
 from query.store import Condition, Equals, Filter, OneOf, Range, SearchMode
+from query.visibility import is_visible
 from service_core.request_context import MAX_COLLECTIONS, invalid
 
 MAX_MESSAGE_CHARACTERS = 200_000
@@ -32,7 +34,7 @@ Violations = list[Violation]
 
 def check_text(field: str, text: str, limit: int, violations: Violations) -> None:
     """A text that has to say something, within its limit of characters."""
-    if not text.strip():
+    if not is_visible(text):
         violations.append(invalid(field, "must not be empty or blank"))
     elif len(text) > limit:
         violations.append(invalid(field, f"must have at most {limit} characters"))
@@ -50,16 +52,25 @@ def history_from(turns: Sequence[chat_pb2.Turn], violations: Violations) -> list
     """Earlier turns as messages."""
     messages = []
     for index, turn in enumerate(turns):
+        place = f"history[{index}]"
         role = _ROLES.get(turn.role.strip().lower())
         if role is None:
-            violations.append(invalid(f"history[{index}].role", "must be user, assistant or tool"))
-        elif role is Role.TOOL and not turn.tool_call_id:
+            violations.append(invalid(f"{place}.role", "must be user, assistant or tool"))
+            continue
+        if turn.tool_calls and role is not Role.ASSISTANT:
             violations.append(
-                invalid(f"history[{index}].tool_call_id", "must name the call that is answered")
+                invalid(f"{place}.tool_calls", "must be left out: only the assistant calls tools")
             )
-        else:
-            calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in turn.tool_calls)
-            messages.append(Message(role, turn.text, calls, turn.tool_call_id))
+        if role is Role.TOOL and not turn.tool_call_id:
+            violations.append(
+                invalid(f"{place}.tool_call_id", "must name the call that is answered")
+            )
+        elif turn.tool_call_id and role is not Role.TOOL:
+            violations.append(
+                invalid(f"{place}.tool_call_id", "must be left out: only a tool answers a call")
+            )
+        calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in turn.tool_calls)
+        messages.append(Message(role, turn.text, calls, turn.tool_call_id))
     if len(turns) > MAX_HISTORY:
         violations.append(invalid("history", f"must have at most {MAX_HISTORY} turns"))
     return messages
@@ -78,6 +89,7 @@ def tools_from(tools: Iterable[chat_pb2.Tool], violations: Violations) -> tuple[
             if tool.HasField("parameters")
             else {"type": "object", "properties": {}}
         )
+        _check_schema(f"tools[{index}].parameters", parameters, violations)
         found.append(Tool(tool.name, tool.description, parameters))
     if len(found) > MAX_TOOLS:
         violations.append(invalid("tools", f"must be at most {MAX_TOOLS}"))
@@ -102,8 +114,10 @@ def response_format_from(
             )
         if not asked.HasField("schema"):
             violations.append(invalid("response_format.json_schema.schema", "is missing"))
+        schema = dict_from_struct(asked.schema)
+        _check_schema("response_format.json_schema.schema", schema, violations)
         strict = asked.strict if asked.HasField("strict") else True
-        return ResponseFormat(dict_from_struct(asked.schema), asked.name, strict)
+        return ResponseFormat(schema, asked.name, strict)
     return None
 
 
@@ -160,7 +174,7 @@ def _filter(message: retrieval_pb2.Filter, violations: Violations) -> Filter:
     try:
         return Filter(frozenset(message.document_ids) or None, tuple(conditions))
     except ValueError as error:
-        violations.append(invalid("retrieval.filter", str(error)))
+        violations.append(invalid("retrieval.filter.conditions", str(error)))
         return Filter()
 
 
@@ -189,6 +203,19 @@ def _scalar(value: object) -> str | int | float | bool:
     if not isinstance(value, str | int | float | bool):
         raise ValueError("must compare with a string, number or bool")  # noqa: TRY004
     return value
+
+
+def _check_schema(field: str, schema: object, violations: Violations) -> None:
+    """A schema as it is sent on: JSON has finite numbers only."""
+    values = [schema]
+    for value in values:
+        if isinstance(value, Mapping):
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+        elif isinstance(value, float) and not math.isfinite(value):
+            violations.append(invalid(field, "must have finite numbers only"))
+            return
 
 
 def _is_identifier(name: str) -> bool:

@@ -14,6 +14,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_MAX_TITLE_CHARACTERS = 1000
 _TITLE = re.compile(r"^title:[ \t]*(\S.*)$", re.MULTILINE)
 
 
@@ -50,4 +51,5 @@ def read_markdown(content: bytes) -> Extracted:
 def markdown(text: str) -> Extracted:
     """A Markdown text with the title that its front matter names."""
     named = _TITLE.search(front_matter(text))
-    return Extracted(text, named[1].strip().strip("\"'").strip() if named else "", markdown=True)
+    title = named[1].strip().strip("\"'").strip() if named else ""
+    return Extracted(text, title[:_MAX_TITLE_CHARACTERS].rstrip(), markdown=True)

@@ -236,6 +236,23 @@ async def test_a_context_that_is_too_long_is_refused_before_any_call(world: Worl
     assert world.query.requests == []
 
 
+async def test_what_is_wrong_with_the_configuration_is_named_with_the_rest(world: World) -> None:
+    found = caught(
+        await world.failure(
+            context=request_context_pb2.RequestContext(session_id="s" * 257),
+            model_preferences=Preferences(temperature=3.0),
+            model_configuration=Wire(retry_attempts=99),
+        )
+    )
+    assert found.code_reason is Reason.INVALID_ARGUMENT
+    assert {violation.field for violation in found.violations} == {
+        "context.session_id",
+        "model_preferences.temperature",
+        "model_configuration.retry_attempts",
+    }
+    assert world.query.requests == []
+
+
 WITH_RETRIEVAL = Retrieval(collections=["handbook"])
 
 

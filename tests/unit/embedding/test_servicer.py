@@ -247,6 +247,17 @@ async def test_everything_that_is_wrong_outside_the_configuration_is_named_at_on
     assert fields == ["texts[0]", "context.tenant_id", "input_kind"]
 
 
+async def test_what_is_wrong_with_the_configuration_is_named_with_the_rest(world: World) -> None:
+    wrong = Wire(retry_attempts=99)
+    found = caught(await world.failure("", model_configuration=wrong))
+    assert found.code_reason is Reason.INVALID_ARGUMENT
+    assert [violation.field for violation in found.violations] == [
+        "texts[0]",
+        "model_configuration.retry_attempts",
+    ]
+    assert world.openai.requests == []
+
+
 async def test_violations_of_the_configuration_come_before_any_call(world: World) -> None:
     error = await world.failure("hola", model_configuration=Wire(retry_attempts=99))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT

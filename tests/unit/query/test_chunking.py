@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from query.chunking import TextChunk, chunk_text
+from query.chunking import MAX_CHUNK_CHARACTERS, TextChunk, chunk_text
+from query.tokens import TokenRuler
 
 TEXTS = st.one_of(
     st.text(max_size=400),
@@ -133,6 +134,15 @@ def test_a_long_paragraph_is_cut_after_sentences() -> None:
 
 def test_a_long_sentence_is_cut_between_words() -> None:
     assert texts("a b c d e f g", target=3) == ["a b c", "d e f", "g"]
+
+
+@pytest.mark.parametrize("filling", [" ", "\u200b", "\x01"])
+def test_what_is_no_token_does_not_make_a_chunk_endless(filling: str) -> None:
+    text = "one" + filling * (2 * MAX_CHUNK_CHARACTERS) + "two"
+    chunks = chunk_text(text, TokenRuler(text), target_tokens=200)
+    assert max(len(chunk.text) for chunk in chunks) <= MAX_CHUNK_CHARACTERS
+    assert chunks[0].text.startswith("one")
+    assert chunks[-1].text.endswith("two")
 
 
 def test_a_long_word_is_cut_between_characters() -> None:

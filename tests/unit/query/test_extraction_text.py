@@ -56,6 +56,11 @@ def test_markdown_takes_its_title_from_the_front_matter(value: str) -> None:
     assert (extracted.title, extracted.text) == ("Guía", text)
 
 
+def test_a_title_has_at_most_a_thousand_characters() -> None:
+    text = f"---\ntitle: {'x' * 5000}\n---\n"
+    assert read_markdown(text.encode()).title == "x" * 1000
+
+
 def test_a_title_behind_the_front_matter_is_text() -> None:
     assert read_markdown(b"---\na: b\n---\ntitle: no\n").title == ""
 

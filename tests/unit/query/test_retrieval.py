@@ -13,6 +13,7 @@ from config_core.errors import (
     PolicyViolationError,
     Reason,
     RemoteError,
+    Violation,
 )
 from config_core.source import Source
 from query.errors import StoreFailedError
@@ -257,16 +258,32 @@ async def test_words_alone_are_searched_in_whatever_space_the_collection_lives(
     assert [hop_of(hop) for hop in found.hops] == [("query", "embedding")]
 
 
-async def test_a_question_too_long_to_embed_is_called_a_question(world: World) -> None:
+TOO_LONG = (
+    RemoteError(Reason.CONTEXT_TOO_LONG, "texts[0]: it is too long."),
+    RemoteError(
+        Reason.INVALID_ARGUMENT,
+        "texts[0]: must have at most 100000 characters",
+        metadata={"violations": "1"},
+        violations=[Violation("texts[0]", "too long", Reason.INVALID_ARGUMENT)],
+    ),
+)
+
+
+@pytest.mark.parametrize("error", TOO_LONG, ids=["model", "service"])
+async def test_a_question_too_long_to_embed_is_called_a_question(
+    error: RemoteError, world: World
+) -> None:
     await world.fill()
 
     async def refuse(_: Sequence[str]) -> None:
-        raise RemoteError(Reason.CONTEXT_TOO_LONG, "texts[0]: it is too long.")
+        raise error
 
     world.embeddings.before = refuse
     with pytest.raises(RemoteError, match="The question is too long") as caught:
         await world.search(SPAIN)
     assert caught.value.code_reason is Reason.CONTEXT_TOO_LONG
+    assert caught.value.metadata == {"provider": "local", "model": "multilingual-e5-small"}
+    assert caught.value.violations == ()
     assert [hop_of(hop) for hop in caught.value.hops] == [("query", "embedding")]
 
 

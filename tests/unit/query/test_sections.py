@@ -43,6 +43,11 @@ def test_other_lines_are_text(line: str) -> None:
     assert paths(f"{line}\nx") == [""]
 
 
+@pytest.mark.parametrize("text", ["# {}\nx", "{}\n===\nx"])
+def test_a_long_heading_names_its_section_by_its_beginning(text: str) -> None:
+    assert paths(text.format("é" * 199 + " " + "é" * 5000)) == ["é" * 199]
+
+
 def test_a_heading_without_a_title_ends_the_section_before_it() -> None:
     assert paths("# A\na\n#\nb") == ["A", ""]
     assert paths("# A\na\n##\nb") == ["A", "A"]

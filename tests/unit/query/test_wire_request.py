@@ -1,9 +1,10 @@
+import math
 from typing import Any
 
 import pytest
 from cascada.common.v1 import chat_pb2, retrieval_pb2
 from cascada.query.v1 import query_service_pb2 as pb
-from google.protobuf import json_format
+from google.protobuf import json_format, struct_pb2
 
 from config_core.errors import Reason, Violation
 from query import wire_request as wire
@@ -38,7 +39,7 @@ def tools(*names: str) -> list[str]:
     return [found.field for found in violations]
 
 
-@pytest.mark.parametrize("text", ["", " \n\t", "\u2003"])
+@pytest.mark.parametrize("text", ["", " \n\t", "\u2003", "\u200b", "\x00", "\u202e \ufeff"])
 def test_a_text_that_says_nothing_is_refused(text: str) -> None:
     violations: list[Violation] = []
     wire.check_text("message", text, 10, violations)
@@ -183,7 +184,7 @@ def test_a_condition_needs_a_key() -> None:
 def test_too_many_conditions_are_refused_together() -> None:
     conditions = [{"key": "k", "equals": n} for n in range(MAX_CONDITIONS + 1)]
     assert retrieval(filter={"conditions": conditions[:-1]})[1] == []
-    assert retrieval(filter={"conditions": conditions})[1] == ["retrieval.filter"]
+    assert retrieval(filter={"conditions": conditions})[1] == ["retrieval.filter.conditions"]
 
 
 def test_everything_that_is_wrong_with_a_retrieval_is_said_at_once() -> None:
@@ -230,6 +231,19 @@ def test_no_other_role_enters_the_history(role: str) -> None:
 
 def test_a_tools_turn_names_its_call() -> None:
     assert history({"role": "tool", "text": "x"})[1] == ["history[0].tool_call_id"]
+
+
+@pytest.mark.parametrize("role", ["user", "tool"])
+def test_only_the_assistant_calls_tools(role: str) -> None:
+    turn = {"role": role, "text": "x", "tool_calls": [{"id": "1", "name": "clock"}]}
+    answered = {"tool_call_id": "1"} if role == "tool" else {}
+    assert history(turn | answered)[1] == ["history[0].tool_calls"]
+
+
+@pytest.mark.parametrize("role", ["user", "assistant"])
+def test_only_a_tools_turn_answers_a_call(role: str) -> None:
+    turn = {"role": role, "text": "x", "tool_call_id": "1"}
+    assert history(turn)[1] == ["history[0].tool_call_id"]
 
 
 def test_two_hundred_turns_are_the_most_and_bad_ones_count() -> None:
@@ -298,6 +312,22 @@ def test_a_schema_needs_a_name_and_a_schema() -> None:
     assert [found.field for found in violations] == [
         "response_format.json_schema.name",
         "response_format.json_schema.schema",
+    ]
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_schema_has_finite_numbers_only(number: float) -> None:
+    violations: list[Violation] = []
+    schema = struct_pb2.Struct()
+    schema.get_or_create_struct("properties").get_or_create_list("enum").append(number)
+    form = chat_pb2.ResponseFormat()
+    form.json_schema.name = "n"
+    form.json_schema.schema.CopyFrom(schema)
+    wire.response_format_from(form, violations)
+    wire.tools_from([chat_pb2.Tool(name="t", parameters=schema)], violations)
+    assert [found.field for found in violations] == [
+        "response_format.json_schema.schema",
+        "tools[0].parameters",
     ]
 
 
