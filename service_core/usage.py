@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+_MOST = 2**31 - 1
+"""What a message can carry."""
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -12,5 +15,11 @@ class Usage:
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
-            self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens
+            min(_MOST, self.input_tokens + other.input_tokens),
+            min(_MOST, self.output_tokens + other.output_tokens),
         )
+
+
+def reported_tokens(value: object) -> int:
+    """A provider's count; 0 for what can not be one."""
+    return value if type(value) is int and 0 < value <= _MOST else 0

@@ -12,7 +12,7 @@ from embedding.providers.port import EmbedCall, EmbedResult
 from service_core.upstream.clients import ClientPool, Operation
 from service_core.upstream.exchange import JsonAnswer, Question, ask
 from service_core.upstream.translate import broken
-from service_core.usage import Usage
+from service_core.usage import Usage, reported_tokens
 
 _FLOAT_BYTES = 4
 
@@ -55,7 +55,7 @@ def _result(answer: JsonAnswer, call: EmbedCall) -> EmbedResult:
     model = answer.data.get("model")
     return EmbedResult(
         vectors=vectors,
-        usage=Usage(input_tokens=tokens if isinstance(tokens, int) and tokens > 0 else 0),
+        usage=Usage(input_tokens=reported_tokens(tokens)),
         model=model if isinstance(model, str) and model else call.model,
         request_id=answer.request_id,
     )
@@ -68,7 +68,9 @@ def read_vectors(data: object, count: int) -> list[bytes]:
     by_index: dict[int, object] = {}
     for position, item in enumerate(data):
         index = item.get("index", position)
-        if not isinstance(index, int) or index in by_index:
+        if type(index) is not int:
+            raise VectorsError("gave an embedding whose index is no number")
+        if index in by_index:
             raise VectorsError(f"gave the embedding of text {index} twice")
         by_index[index] = item.get("embedding")
     if by_index.keys() != set(range(count)):

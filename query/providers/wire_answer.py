@@ -13,7 +13,7 @@ from query.providers.model import (
     ToolCall,
     ToolCallDelta,
 )
-from service_core.usage import Usage
+from service_core.usage import Usage, reported_tokens
 
 FAILED = "error"
 """Mistral's finish reason for a generation that failed."""
@@ -64,6 +64,7 @@ class StreamReader:
         self._reason: FinishReason | None = None
         self._usage: Usage | None = None
         self._ids: list[str] = []
+        self._names: list[str] = []
         self._arguments: list[str] = []
         self._places: dict[int, int] = {}
 
@@ -110,16 +111,20 @@ class StreamReader:
         known = self._places.get(place)
         if known is None or self._is_another(call, known):
             known = self._places[place] = len(self._ids)
-            self._ids.append(call.id)
-            self._arguments.append(call.arguments)
-            return ToolCallDelta(known, call.arguments, call.id, call.name)
+            self._ids.append("")
+            self._names.append("")
+            self._arguments.append("")
+        late_id = "" if self._ids[known] else call.id
+        late_name = "" if self._names[known] else call.name
+        self._ids[known] += late_id
+        self._names[known] += late_name
         self._arguments[known] += call.arguments
-        return ToolCallDelta(known, call.arguments)
+        return ToolCallDelta(known, call.arguments, late_id, late_name)
 
     def _is_another(self, call: ToolCall, known: int) -> bool:
         """Whether it is not the next piece of a known call; ids may be given twice."""
         if call.id and call.id != self._ids[known]:
-            return True
+            return bool(self._ids[known] or call.name)  # else the id comes late
         return bool(call.name and call.arguments) and _is_whole(self._arguments[known])
 
 
@@ -185,8 +190,6 @@ def _usage(data: Mapping[str, Any]) -> Usage | None:
         usage = own.get("usage") if isinstance(own, dict) else None
     if not isinstance(usage, dict):
         return None
-    return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    return Usage(
+        reported_tokens(usage.get("prompt_tokens")), reported_tokens(usage.get("completion_tokens"))
+    )

@@ -1,6 +1,7 @@
 """Chat over HTTP as OpenAI, Groq and Mistral have it in common; an adapter adds its request."""
 
 import asyncio
+import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -43,13 +44,14 @@ class WireChat(ABC):
     async def stream(self, call: ChatCall) -> AsyncGenerator[StreamPart, None]:
         """Answer piece by piece; closing the generator closes the HTTP response."""
         reader = StreamReader(call.model)
+        tail = _Tail(reader)
         request_id = ""
         begun = False
         failure: UpstreamError | None = None
         async with aclosing(ask_stream(self._clients, self._question(call, stream=True))) as chunks:
             while True:
                 try:
-                    chunk = await _next(chunks, reader)
+                    chunk = await tail.next(chunks)
                     parts = list(reader.read(chunk.data)) if chunk else []
                 except WireError as error:
                     failure = broken(call.connection, str(error), request_id)
@@ -77,20 +79,26 @@ class WireChat(ABC):
         return Question(call.connection, call.model, Operation.CHAT, body)
 
 
-async def _next(
-    chunks: AsyncGenerator[JsonAnswer, None], reader: StreamReader
-) -> JsonAnswer | None:
-    """Give the next chunk, or `None` at the end: the body's, or the end of our patience with it.
+class _Tail:
+    """The limit of what follows a finish reason: the stream is whole, however much still comes."""
 
-    A stream whose finish reason has come is whole, so waiting for what may follow is limited.
-    """
-    if not reader.finished:
-        return await anext(chunks, None)
-    try:
-        async with asyncio.timeout(_END_SECONDS if reader.complete else _USAGE_SECONDS):
+    def __init__(self, reader: StreamReader) -> None:
+        self._reader = reader
+        self._seconds = self._until = math.inf
+
+    async def next(self, chunks: AsyncGenerator[JsonAnswer, None]) -> JsonAnswer | None:
+        """Give the next chunk, or `None` at the end: the body's, or that of our patience."""
+        if not self._reader.finished:
             return await anext(chunks, None)
-    except TimeoutError:
-        return None
+        seconds = _END_SECONDS if self._reader.complete else _USAGE_SECONDS
+        if seconds < self._seconds:
+            self._seconds = seconds
+            self._until = asyncio.get_running_loop().time() + seconds
+        try:
+            async with asyncio.timeout_at(self._until):
+                return await anext(chunks, None)
+        except TimeoutError:
+            return None
 
 
 def _interrupted(failure: UpstreamError) -> UpstreamError:

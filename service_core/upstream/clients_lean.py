@@ -16,6 +16,7 @@ from service_core.upstream.clients import HttpResponse, Operation
 from service_core.upstream.clients_http import CONNECT_SECONDS, KEPT_SECONDS, NO_KEY, trust
 from service_core.upstream.dialling import DialGuard
 from service_core.upstream.dialling_aiohttp import GuardedResolver
+from service_core.upstream.reuse_aiohttp import AskingConnector
 
 _MAX_HEADER_BYTES = 64 * 1024
 _READ_BYTES = 256 * 1024
@@ -79,7 +80,7 @@ class LeanClient:
         self._names = _WIRE_NAMES.get(protocol, {})
         self._proxy = proxy
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=AskingConnector(
                 limit=0,
                 keepalive_timeout=KEPT_SECONDS,
                 ssl=trust(),

@@ -16,6 +16,7 @@ import msgspec
 from config_core.connection import Connection
 from config_core.errors import CredentialMissingError
 from service_core.upstream.clients import ClientPool, HttpResponse, Operation
+from service_core.upstream.clients_http import MAX_REFUSAL_BYTES, REFUSAL_SECONDS
 from service_core.upstream.errors import UpstreamError
 from service_core.upstream.sse import EventTooLargeError, ServerSentEvent, SseDecoder
 from service_core.upstream.translate import (
@@ -26,9 +27,12 @@ from service_core.upstream.translate import (
     name_of,
     request_id_of,
 )
-from service_core.upstream.translate_clean import is_usable
+from service_core.upstream.translate_clean import is_usable, well_formed
 
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
+"""Of 2,048 vectors of 3,072 numbers."""
+MAX_CHAT_ANSWER_BYTES = 8 * 1024 * 1024
+"""As for an event of a stream: what JSON is decoded to may take twenty times as much."""
 _DONE = b"[DONE]"
 _DRAIN_SECONDS = 0.1
 
@@ -152,16 +156,31 @@ async def _refusal(question: Question, response: HttpResponse) -> UpstreamError:
         question.model,
         response.status_code,
         response.headers,
-        await _body(question, response),
+        await _refusal_body(response),
     )
+
+
+async def _refusal_body(response: HttpResponse) -> bytes:
+    """What comes of a refusal's body, whole or not: the status stands without it."""
+    body = bytearray()
+    pieces = cast("AsyncGenerator[bytes, None]", response.aiter_bytes())
+    with suppress(Exception):
+        async with asyncio.timeout(REFUSAL_SECONDS), aclosing(pieces):
+            async for piece in pieces:
+                body += piece
+                if len(body) > MAX_REFUSAL_BYTES:
+                    break
+    return bytes(body[:MAX_REFUSAL_BYTES])
 
 
 async def _body(question: Question, response: HttpResponse) -> bytes:
     body = bytearray()
+    chat = question.operation is Operation.CHAT
+    limit = MAX_CHAT_ANSWER_BYTES if chat else MAX_ANSWER_BYTES
     async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_bytes())) as pieces:
         async for piece in pieces:
             body += piece
-            if len(body) > MAX_ANSWER_BYTES:
+            if len(body) > limit:
                 raise broken(question.connection, "sent an answer without end")
     return bytes(body)
 
@@ -208,7 +227,19 @@ def _json(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
     except msgspec.DecodeError:
-        return json.loads(body)  # knows NaN, lone surrogates and byte order marks besides
+        # Knows NaN, lone surrogates and byte order marks besides.
+        return _well_formed(json.loads(body))
+
+
+def _well_formed(data: Any) -> Any:
+    """The same without lone surrogates, which no message of ours can carry."""
+    if isinstance(data, str):
+        return well_formed(data)
+    if isinstance(data, list):
+        return [_well_formed(item) for item in data]
+    if isinstance(data, dict):
+        return {well_formed(name): _well_formed(value) for name, value in data.items()}
+    return data
 
 
 def _media_type(response: HttpResponse) -> str:

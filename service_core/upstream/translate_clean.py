@@ -22,6 +22,8 @@ _LONGEST_END = 64
 
 # What stands for the hidden part: sk-***4b5a, sk-…4b5a, sk-...4b5a, sk-xxxx4b5a.
 _HIDDEN = re.compile(r"(?:[*•●…]|\.{3,}|[xX]{4,})+")
+_IN_LOWER_CASE = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+"""Which keeps the length, as `lower` does not."""
 _OF_A_KEY = f"{string.ascii_letters}{string.digits}_-"
 _KEY_BEGINS = ("sk-", "gsk_", "sk_", "pk-", "rk-")
 
@@ -30,9 +32,14 @@ def clean(connection: Connection, text: str, limit: int = MAX_REASON) -> str:
     """A provider's own text in one line, without the call's key or a part of it, or any key."""
     credential = connection.credential
     key = credential.key.get_secret_value() if credential else ""
-    text = scrub(text[:_MOST_READ], [key])
+    text = scrub(well_formed(text[:_MOST_READ]), [key])
     line = " ".join(_without_runs(_without_masked(text, key), key).split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def well_formed(text: str) -> str:
+    """The text as messages can carry it: with a mark in the place of half a surrogate pair."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def is_usable(connection: Connection, name: str) -> bool:
@@ -61,6 +68,7 @@ def _without_masked(text: str, key: str) -> str:
 
 def _is_of(key: str, beginning: str, end: str) -> bool:
     """Whether what is left of a masked word is what this key, or any, begins or ends with."""
+    key, beginning, end = (part.translate(_IN_LOWER_CASE) for part in (key, beginning, end))
     return (
         beginning.startswith(_KEY_BEGINS)
         or (len(beginning) >= _SHORTEST_END and key.startswith(beginning))
@@ -69,18 +77,19 @@ def _is_of(key: str, beginning: str, end: str) -> bool:
 
 
 def _without_runs(text: str, key: str) -> str:
-    """The text without any run of characters that is in the key as well."""
-    if not any(text[start : start + _RUN] in key for start in range(len(text) - _RUN + 1)):
+    """The text without any run of characters that is in the key as well, in whichever case."""
+    key, compared = key.translate(_IN_LOWER_CASE), text.translate(_IN_LOWER_CASE)
+    if not any(compared[start : start + _RUN] in key for start in range(len(text) - _RUN + 1)):
         return text
     runs = {key[start : start + _RUN] for start in range(len(key) - _RUN + 1)}
     pieces = []
     done = start = 0
     while runs and start <= len(text) - _RUN:
-        if text[start : start + _RUN] not in runs:
+        if compared[start : start + _RUN] not in runs:
             start += 1
             continue
         end = start + _RUN
-        while end < len(text) and text[end + 1 - _RUN : end + 1] in runs:
+        while end < len(text) and compared[end + 1 - _RUN : end + 1] in runs:
             end += 1
         pieces += [text[done:start], MASK]
         done = start = end

@@ -4,8 +4,9 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -112,6 +113,10 @@ class Exchange:
         self._transport.write(data)
         self._transport.close()
         return web.Response()
+
+    def later(self, data: bytes) -> Callable[[], None]:
+        """What sends bytes below HTTP once the answer has been given."""
+        return partial(self._transport.write, data)
 
     @property
     def _transport(self) -> asyncio.Transport:

@@ -1,6 +1,7 @@
 """One good vector a text, in order, or an error that says which text has none."""
 
 import asyncio
+import json
 import struct
 from collections.abc import Mapping
 
@@ -125,6 +126,25 @@ async def test_the_error_names_the_text(
     upstream.default = VECTOR_FAULTS[name]
     with pytest.raises(UpstreamFailedError, match="text 2"):
         await embedding.embed(_call(upstream, provider))
+
+
+@pytest.mark.parametrize("index", [None, "1", 1.0, True, "canary-9f8e7d6c5b4a", ["canary-9f8e"]])
+async def test_an_index_that_is_no_number_is_refused_and_not_repeated(
+    embedding: WireEmbedding, provider: ModelProvider, upstream: UpstreamServer, index: object
+) -> None:
+    upstream.default = Vectors(lambda data: data[-1].update(index=index))
+    with pytest.raises(UpstreamFailedError, match="whose index is no number") as caught:
+        await embedding.embed(_call(upstream, provider))
+    assert "canary" not in str(caught.value)
+
+
+async def test_a_count_of_tokens_that_can_not_be_is_none(
+    embedding: WireEmbedding, provider: ModelProvider, upstream: UpstreamServer
+) -> None:
+    data = [{"index": place, "embedding": [1.0]} for place in range(len(TEXTS))]
+    body = {"data": data, "usage": {"prompt_tokens": 2**31}}
+    upstream.default = Raw(json.dumps(body).encode())
+    assert (await embedding.embed(_call(upstream, provider))).usage == Usage(0, 0)
 
 
 async def test_vectors_of_another_length_than_wanted_are_refused(

@@ -25,6 +25,7 @@ _NOON = "Mon, 02 Nov 2026 12:00:00 GMT"
         ({"retry-after": "nan"}, None),
         ({"retry-after": "inf"}, None),
         ({"retry-after": "later"}, None),
+        ({"retry-after": "Mon, 02 Nov 99999999999999999999 12:00:00 GMT"}, None),
         ({"retry-after": ""}, None),
         ({}, None),
     ],

@@ -40,7 +40,12 @@ def test_the_end_of_the_body_completes_an_event_without_a_blank_line() -> None:
     assert _decode([b"data: [DONE]"]) == [ServerSentEvent("", b"[DONE]")]
 
 
-@pytest.mark.parametrize("piece", [b"x" * 8, b"\ndata: xxxxxxx"])
+def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
+    mark = b"\xef\xbb\xbf"
+    assert _decode([mark[:1], mark[1:], b"data: 1\n\n"]) == [ServerSentEvent("", b"1")]
+
+
+@pytest.mark.parametrize("piece", [b"x" * 8, b"\ndata: xxxxxxx", b"data:\n" * 8])
 def test_an_event_without_end_is_refused(piece: bytes) -> None:
     decoder = SseDecoder(max_event_bytes=64)
     decoder.feed(b"data: ")

@@ -31,6 +31,8 @@ def _connection(key: str | None = KEY) -> Connection:
         KEY[:8],
         KEY[-6:],
         KEY[3:12],
+        KEY.upper(),
+        f"{KEY[:4].upper()}****",
         f"{KEY[:8]}***{KEY[-4:]}",
         f"{KEY[:3]}…{KEY[-4:]}",
         f"****{KEY[-4:]}",
@@ -45,6 +47,10 @@ def _connection(key: str | None = KEY) -> Connection:
 )
 def test_a_key_quoted_in_part_or_masked_is_taken_out(echo: str) -> None:
     assert clean(_connection(), f"Token ({echo}) is odd.") == f"Token ({MASK}) is odd."
+
+
+def test_half_a_character_is_marked() -> None:
+    assert clean(_connection(), "odd: \ud83d!") == "odd: \ufffd!"
 
 
 @pytest.mark.parametrize("status", [400, 404, 422])
