@@ -71,6 +71,9 @@ def _connection_lock(
         same = registry.provider_of(endpoint) is fixed_provider
         if not same or (fixed_endpoint is not None and endpoint != fixed_endpoint):
             yield _violation(layer.source, endpoint_field, Broken(rule, _FIXED))
+    own_service = endpoint_field in layer.blank and fixed_endpoint not in (None, fixed_provider)
+    if own_service:
+        yield _violation(layer.source, endpoint_field, Broken(rule, _FIXED))
     if provider is not None and provider is not fixed_provider:
         yield _violation(layer.source, provider_field, Broken(rule, _FIXED))
     fixed_credential = key_field in locks or reference_field in locks

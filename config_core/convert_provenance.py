@@ -1,5 +1,7 @@
 """What travels beside a model configuration: provenance, connections, preferences."""
 
+from collections.abc import Mapping
+
 from cascada.config.v1 import (
     effective_configuration_pb2,
     model_configuration_pb2,
@@ -28,6 +30,7 @@ _OPERATIONS: dict[ConnectionKind, effective_configuration_pb2.Operation.ValueTyp
     "chat": effective_configuration_pb2.OPERATION_CHAT,
     "embedding": effective_configuration_pb2.OPERATION_EMBEDDING,
 }
+_BLANKABLE = frozenset({"chat_endpoint", "chat_model", "embedding_endpoint", "embedding_model"})
 
 
 def incoming(
@@ -42,17 +45,18 @@ def incoming(
     `trusted` says whether the peer's word on provenance is taken; from anyone else every field is
     the request's, and a forwarded connection raises PermissionDeniedError.
     """
+    values = values_from_wire(configuration)
     provenance: Provenance | None = None
     connections: tuple[ForwardedConnection, ...] = ()
     if wire_provenance is not None:
         if trusted:
-            provenance = _provenance_from_wire(wire_provenance)
+            provenance = _provenance_from_wire(wire_provenance, values)
             connections = tuple(map(_connection_from_wire, wire_provenance.connections))
         elif wire_provenance.connections:
             raise PermissionDeniedError(
                 "Only a service may forward connections: send your own key in model_configuration."
             )
-    layers, violations = request.layers(values_from_wire(configuration), provenance)
+    layers, violations = request.layers(values, provenance)
     if wire_preferences is not None:
         preferred, wrong = preferences.layer(_preferences_from_wire(wire_preferences))
         layers, violations = (*layers, preferred), [*violations, *wrong]
@@ -68,6 +72,8 @@ def provenance_to_wire(forwarded: Forwarded) -> provenance_pb2.Provenance:
     for name, sources in forwarded.provenance.beneath.items():
         for source in sorted(sources):
             _layer(message, layers, source).fields.append(field_number(name))
+    for name, source in forwarded.provenance.blank.items():
+        _layer(message, layers, source).fields.append(field_number(name))
     for option, source in forwarded.provenance.options.items():
         _layer(message, layers, source).options.append(option)
     for connection in forwarded.connections:
@@ -97,7 +103,10 @@ def _layer(
     return layers[source]
 
 
-def _provenance_from_wire(message: provenance_pb2.Provenance) -> Provenance:
+def _provenance_from_wire(
+    message: provenance_pb2.Provenance, values: Mapping[str, object]
+) -> Provenance:
+    """The provenance of these values; a field that stands in a layer without one is left blank."""
     found: dict[str, set[Source]] = {}
     options: dict[str, Source] = {}
     for layer in message.layers:
@@ -117,7 +126,8 @@ def _provenance_from_wire(message: provenance_pb2.Provenance) -> Provenance:
         for name, sources in found.items()
         if len(sources) > 1
     }
-    return Provenance(fields, options, beneath)
+    blank = {name: fields[name] for name in fields.keys() & _BLANKABLE if name not in values}
+    return Provenance(fields, options, beneath, blank)
 
 
 def _connection_from_wire(message: provenance_pb2.ForwardedConnection) -> ForwardedConnection:

@@ -75,6 +75,12 @@ class EffectiveConfiguration:
     """The alternatives with their keys, for the next hop; `values` has them without."""
     stated: Source = Source.DEFAULT
     """The highest layer that names the provider, be it only to restate it."""
+    blank: frozenset[str] = frozenset()
+    """Endpoint or model that the deciding layer leaves empty, for the next hop to inherit none."""
+    waiting: Mapping[str, Mapping[str, tuple[Any, Source]]] = field(
+        default_factory=dict, repr=False
+    )
+    """Options of providers that are not called here, with their sources: the next hop may."""
 
     @property
     def primary(self) -> Target:

@@ -48,6 +48,7 @@ class _Parcel:
     fields: dict[str, Source] = field(default_factory=dict)
     options: dict[str, Source] = field(default_factory=dict)
     beneath: dict[str, frozenset[Source]] = field(default_factory=dict)
+    blank: dict[str, Source] = field(default_factory=dict)
     connections: dict[tuple[str, str, str, str], ForwardedConnection] = field(default_factory=dict)
 
 
@@ -59,6 +60,7 @@ def forward(
     for effective in effectives:
         _pack_values(effective, parcel)
         _pack_dropped(effective, parcel)
+        _pack_waiting(effective, parcel)
         _pack_ranks(effective, parcel)
         _pack_claim(effective, parcel)
         for target in effective.targets:
@@ -67,7 +69,7 @@ def forward(
                 _pack_connection(effective.kind, target.connection, parcel)
     return Forwarded(
         of_fields(parcel.values),
-        Provenance(parcel.fields, parcel.options, parcel.beneath),
+        Provenance(parcel.fields, parcel.options, parcel.beneath, parcel.blank),
         tuple(parcel.connections.values()),
     )
 
@@ -79,15 +81,25 @@ def _pack_values(effective: EffectiveConfiguration, parcel: _Parcel) -> None:
         if name.startswith("provider_configs."):
             _, provider, option = name.split(".", 2)
             configs = effective.values.provider_configs or {}
-            target = parcel.values.setdefault("provider_configs", {}).setdefault(provider, {})
-            target[option] = configs[provider][option]
-            parcel.options[f"{provider}.{option}"] = _honest(source)
+            _pack_option(provider, option, configs[provider][option], source, parcel)
             continue
         if name == "fallbacks" and source is Source.REQUEST:
             parcel.values[name] = effective.fallbacks  # with the request's own keys
         else:
             parcel.values[name] = getattr(effective.values, name)
         parcel.fields[name] = _honest(source)
+
+
+def _pack_option(provider: str, option: str, value: Any, source: Source, parcel: _Parcel) -> None:
+    parcel.values.setdefault("provider_configs", {}).setdefault(provider, {})[option] = value
+    parcel.options[f"{provider}.{option}"] = _honest(source)
+
+
+def _pack_waiting(effective: EffectiveConfiguration, parcel: _Parcel) -> None:
+    """Options of providers that are not called here, since the next hop's layers may call them."""
+    for provider, options in effective.waiting.items():
+        for option, (value, source) in options.items():
+            _pack_option(provider, option, value, source, parcel)
 
 
 def _pack_dropped(effective: EffectiveConfiguration, parcel: _Parcel) -> None:
@@ -119,6 +131,8 @@ def _pack_ranks(effective: EffectiveConfiguration, parcel: _Parcel) -> None:
         ranks |= {decided, *(rank for rank in dependents if rank > decided)}
     parcel.fields[provider] = min(ranks)
     parcel.beneath[provider] = frozenset(ranks - {min(ranks)})
+    for name in effective.blank - parcel.fields.keys():
+        parcel.blank[name] = _honest(effective.claim.source)
 
 
 def _honest(source: Source) -> Source:

@@ -26,6 +26,8 @@ class Layer:
     source: Source
     fields: Mapping[str, Any]
     forwarded: bool = False
+    blank: frozenset[str] = frozenset()
+    """Endpoint or model that it leaves empty on purpose: nothing of the layers below holds."""
 
     @classmethod
     def of(cls, source: Source, configuration: ModelConfiguration) -> "Layer":

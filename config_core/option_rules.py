@@ -1,5 +1,6 @@
 """Which options are refused: those of chat by provider and model, and all of provider_configs."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -83,6 +84,8 @@ def option_problem(provider_name: str, option: str, value: Any) -> str | None:
 
 def _smell(value: Any) -> str | None:
     """What a value, or anything inside it, carries that no option may."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be a finite number"
     if isinstance(value, str):
         return "must not be an address" if "://" in value else None
     if isinstance(value, Mapping):

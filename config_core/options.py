@@ -1,10 +1,12 @@
 """The options that the layers set together, and what a target takes of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from config_core.model_configuration import ModelProvider
+from config_core.capabilities import MATRIX, provider_options
+from config_core.effective import Target
+from config_core.model_configuration import ConnectionKind, ModelProvider
 from config_core.option_rules import refusals
 from config_core.source import Source
 
@@ -23,6 +25,21 @@ class Options:
         if given is None:
             return {}
         return {name: value for name, (value, _) in given.items() if name in allowed}
+
+    def waiting(
+        self, kind: ConnectionKind, called: Iterable[Target]
+    ) -> Mapping[str, Mapping[str, tuple[Any, Source]]]:
+        """The options of one operation for the providers that are not called, by provider."""
+        providers = {target.connection.provider for target in called}
+        return {
+            provider: {
+                name: each
+                for name, each in given.items()
+                if name in provider_options(ModelProvider(provider), kind)
+            }
+            for provider, given in self.provider.items()
+            if provider in MATRIX and provider not in providers
+        }
 
     def split(
         self, provider: ModelProvider, model: str

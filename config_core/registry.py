@@ -69,6 +69,10 @@ class Registry:
         places = (place for _, place, _ in self._forwarded)
         return next((place.provider for place in places if place.endpoint == endpoint), None)
 
+    def was_sent(self, kind: ConnectionKind, place: Place) -> bool:
+        """Whether an earlier service sent its own connection to the place along."""
+        return (kind, place, "") in self._forwarded
+
     def connect(
         self, kind: ConnectionKind, place: Place, claim: Claim
     ) -> tuple[Connection, CascadaError | None]:

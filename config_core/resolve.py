@@ -137,6 +137,8 @@ def resolve(
         claim=decision.claim,
         fallbacks=decision.fallbacks,
         stated=decision.stated,
+        blank=decision.blank,
+        waiting=options.waiting(kind, targets) if options.provider else {},
     )
     of_space = tuple(each.violation for each in forbidden if each.of_space)
     return Resolution(effective, tuple(found), of_space)

@@ -29,6 +29,12 @@ _DEPENDENT: Mapping[ConnectionKind, tuple[str, ...]] = {
     "chat": ("chat_model", "fallbacks"),
     "embedding": ("embedding_model", "embedding_dimensions"),
 }
+_UNTOLD = (Source.PREFERENCE, Source.COLLECTION)
+"""Layers of this hop only: the next one does not learn what they had decided beneath another."""
+_BLANK: Mapping[ConnectionKind, frozenset[str]] = {
+    "chat": frozenset({"chat_endpoint", "chat_model"}),
+    "embedding": frozenset({"embedding_endpoint", "embedding_model"}),
+}
 _UNDECIDED = Place(ModelProvider.LOCAL), Claim(Source.DEFAULT)
 
 
@@ -46,6 +52,10 @@ class Decision:
     dimensions_source: Source = Source.DEFAULT
     fallbacks: Fallbacks | None = None
     fallbacks_source: Source = Source.DEFAULT
+    discarded: tuple[Fallbacks | None, Source] = (None, Source.DEFAULT)
+    """Alternatives of a lower layer that went with its connection, and that layer."""
+    blank: frozenset[str] = frozenset()
+    """Endpoint or model that the deciding layer leaves empty, whatever a next hop would inherit."""
 
 
 def walk(
@@ -94,14 +104,30 @@ def _decide(
         provider = implied
     assert provider is not None
     current.stated = layer.source
-    if key is None and reference is None and _restates(layer, provider, endpoint, current.place):
+    blank, named = layer.blank, endpoint is not None
+    if blank:
+        blank &= _BLANK[kind]
+        named = named or f"{kind}_endpoint" in blank
+    alone = key is None and reference is None and not named
+    if alone and _restates(layer, provider, current.place):
         return
-    if provider is not current.place.provider:
+    place = Place.of(provider, endpoint)
+    hidden = current.claim.source in _UNTOLD
+    if (named or hidden) and not place.endpoint:
+        blank |= {f"{kind}_endpoint"}
+    if provider is not current.place.provider or (blank and f"{kind}_model" in blank):
         current.model, current.model_source = default_model(provider, kind), Source.DEFAULT
         current.dimensions, current.dimensions_source = None, Source.DEFAULT
-    current.place = Place.of(provider, endpoint)
-    current.claim = Claim(layer.source, key, reference)
-    current.fallbacks, current.fallbacks_source = None, Source.DEFAULT
+        if hidden:
+            blank |= {f"{kind}_model"}
+    # The key of the operator's layer does not travel: it stands here, in this service's own.
+    own = layer.forwarded and layer.source is current.claim.source and place == current.place
+    if key is not None or reference is not None or not own or registry.was_sent(kind, place):
+        current.claim = Claim(layer.source, key, reference)
+    current.place, current.blank = place, blank
+    if current.fallbacks is not None:
+        current.discarded = current.fallbacks, current.fallbacks_source
+        current.fallbacks, current.fallbacks_source = None, Source.DEFAULT
 
 
 def _endpoint_problem(
@@ -126,10 +152,8 @@ def _endpoint_problem(
     return None
 
 
-def _restates(layer: Layer, provider: ModelProvider, endpoint: str | None, place: Place) -> bool:
-    """Whether a layer without a credential only says again what was inherited."""
-    if endpoint is not None:
-        return False
+def _restates(layer: Layer, provider: ModelProvider, place: Place) -> bool:
+    """Whether a layer with neither endpoint nor credential only says again what was inherited."""
     if layer.source is Source.COLLECTION:
         # A space without an endpoint is that of the provider's own service, whatever is inherited.
         return Place(provider) == place
@@ -150,4 +174,17 @@ def _depend(kind: ConnectionKind, current: Decision, layer: Layer) -> None:
     if kind == "embedding":
         current.dimensions, current.dimensions_source = other, layer.source
     else:
+        own = current.fallbacks, current.fallbacks_source
+        if layer.forwarded:
+            other = _with_own_keys(layer.source, other, own, current.discarded)
         current.fallbacks, current.fallbacks_source = other, layer.source
+
+
+def _with_own_keys(
+    source: Source, sent: Fallbacks, *known: tuple[Fallbacks | None, Source]
+) -> Fallbacks:
+    """The alternatives that were sent: the operator's travel without the keys that stand here."""
+    for own, rank in known:
+        if own is not None and rank is source and sent == own.without_keys():
+            return own
+    return sent

@@ -5,17 +5,19 @@
                                      └────── a probe fails ──────┘   each rest twice as long
 
 Only calls with the operator's key, or with none, count and are held back: what a caller's own key
-meets says nothing about the operator's connection.
+meets says nothing about the operator's connection, nor does what one of the operator's keys meets
+about another one at the same address.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from config_core.connection import Connection
 from config_core.errors import CascadaError, Reason
 from config_core.model_configuration import ModelProvider
+from config_core.place import Place
 
 FAILURES_TO_OPEN = 5
 REST_SECONDS = 2.0
@@ -36,13 +38,16 @@ class CircuitState(StrEnum):
     HALF_OPEN = "half_open"
 
 
-@dataclass(frozen=True, slots=True)
-class CircuitKey:
-    """One operator's connection."""
+_WORST_FIRST = (CircuitState.OPEN, CircuitState.HALF_OPEN, CircuitState.CLOSED)
 
-    provider: ModelProvider
-    endpoint: str
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One of the operator's connections to a place."""
+
     base_url: str
+    credential: int
+    """Tells the operator's keys apart; it means nothing outside of this process."""
 
 
 class Circuit:
@@ -121,27 +126,31 @@ class Circuits:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._circuits: dict[CircuitKey, Circuit] = {}
+        self._circuits: dict[Place, dict[_Way, Circuit]] = {}
 
     def enter(self, connection: Connection) -> Passage | float:
         """A passage for a call, or the seconds until the next probe where it is held back."""
         if connection.is_callers or not connection.base_url:
             return Passage(None)
-        key = CircuitKey(connection.provider, connection.endpoint, connection.base_url)
-        circuit = self._circuits.setdefault(key, Circuit(self._clock))
+        credential = connection.credential
+        known = 0 if credential is None else hash(credential.key.get_secret_value())
+        way = _Way(connection.base_url, known)
+        place = Place(connection.provider, connection.endpoint)
+        circuits = self._circuits.setdefault(place, {way: Circuit(self._clock)})
+        circuit = circuits.setdefault(way, Circuit(self._clock))
         return circuit.enter() or circuit.wait
 
     def state_of(self, provider: ModelProvider, endpoint: str) -> CircuitState | None:
-        """The state of a place, the worst of its addresses; `None` where it was never called."""
-        found = {
-            circuit.state
-            for key, circuit in self._circuits.items()
-            if (key.provider, key.endpoint) == (provider, endpoint)
-        }
-        worst_first = (CircuitState.OPEN, CircuitState.HALF_OPEN, CircuitState.CLOSED)
-        return next((state for state in worst_first if state in found), None)
+        """The state of a place, the worst of its connections; `None` if it was never called."""
+        circuits = self._circuits.get(Place(provider, endpoint))
+        return None if circuits is None else _worst(circuits)
 
-    def states(self) -> Iterator[tuple[CircuitKey, CircuitState]]:
-        """The state of every connection that was called."""
-        for key, circuit in self._circuits.items():
-            yield key, circuit.state
+    def states(self) -> Iterator[tuple[Place, CircuitState]]:
+        """The state of every place that was called, the worst of its connections."""
+        for place, circuits in tuple(self._circuits.items()):  # the reader is another thread
+            yield place, _worst(circuits)
+
+
+def _worst(circuits: Mapping[_Way, Circuit]) -> CircuitState:
+    states = {circuit.state for circuit in tuple(circuits.values())}
+    return min(states, key=_WORST_FIRST.index)

@@ -10,6 +10,7 @@ from cascada.config.v1 import configuration_service_pb2_grpc as pb_grpc
 from cascada.config.v1 import effective_configuration_pb2
 from pydantic import SecretStr
 
+from config_core.breaches import operators_key
 from config_core.capabilities import CHAT_OPTIONS, MATRIX, provider_options
 from config_core.convert import provider_to_wire
 from config_core.convert_effective import effective_to_wire
@@ -171,7 +172,7 @@ class ConfigurationServicer(pb_grpc.ConfigurationServiceServicer):
                     name=name,
                     provider=provider_to_wire(entry.provider),
                     space=entry.space or name,
-                    credential=_credential(registry, place),
+                    credential=_credential(registry, rules, place),
                     circuit=self._circuit(place),
                 )
                 for name, entry in snapshot.document.endpoints.items()
@@ -188,7 +189,7 @@ class ConfigurationServicer(pb_grpc.ConfigurationServiceServicer):
             provider_options=sorted(
                 {*provider_options(provider, "chat"), *provider_options(provider, "embedding")}
             ),
-            credential=_credential(registry, Place(provider)),
+            credential=_credential(registry, rules, Place(provider)),
             circuit=self._circuit(Place(provider)),
         )
         if row.chat is not None:
@@ -231,8 +232,12 @@ def _key(violation: Violation) -> tuple[str, str, str]:
     return violation.field, violation.description, violation.reason.name
 
 
-def _credential(registry: Registry, place: Place) -> pb.ConfigurationCredential.ValueType:
+def _credential(
+    registry: Registry, rules: Rules, place: Place
+) -> pb.ConfigurationCredential.ValueType:
     connection, _ = registry.connect("chat", place, Claim(Source.REQUEST))
+    if operators_key(connection, rules) is not None:
+        return pb.CONFIGURATION_CREDENTIAL_MISSING  # it is there, but not for this tenant
     if connection.credential is not None:
         return pb.CONFIGURATION_CREDENTIAL_PRESENT
     if connection.keyless:

@@ -55,6 +55,8 @@ class Provenance:
     options: Mapping[str, Source] = field(default_factory=dict)
     beneath: Mapping[str, frozenset[Source]] = field(default_factory=dict)
     """Further ranks at which a field stands too, for the sake of what depends on it there."""
+    blank: Mapping[str, Source] = field(default_factory=dict)
+    """Endpoint or model that a layer leaves empty on purpose, so that nothing lower holds."""
 
 
 def layers(
@@ -77,8 +79,14 @@ def layers(
             source = _believed(provenance.fields.get(name))
             for rank in (source, *map(_believed, provenance.beneath.get(name, ()))):
                 by_source.setdefault(rank, {})[name] = value
+    blank: dict[Source, set[str]] = {}
+    for name, source in provenance.blank.items():
+        blank.setdefault(_believed(source), set()).add(name)
     return (
-        tuple(Layer(source, by_source[source], forwarded=True) for source in sorted(by_source)),
+        tuple(
+            Layer(source, by_source[source], forwarded=True, blank=frozenset(blank.get(source, ())))
+            for source in sorted(by_source)
+        ),
         violations,
     )
 

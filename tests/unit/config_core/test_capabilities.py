@@ -1,5 +1,6 @@
 """What a provider or model cannot take: refused to a request, dropped and reported below it."""
 
+import math
 from typing import Any
 
 import pytest
@@ -188,6 +189,8 @@ def test_every_provider_has_a_row() -> None:
         ("openai", "store", "canary"),
         ("openai", "store", 1),
         ("local", "top_k", True),
+        ("local", "min_p", math.nan),
+        ("openai", "logit_bias", {"50256": [-math.inf]}),
         ("azure", "store", True),
         ("OpenAI", "store", True),
     ],

@@ -33,8 +33,10 @@ class Clock:
         return self.now
 
 
-def connection(owner: Owner = Owner.OPERATOR, base_url: str = "http://a/v1") -> Connection:
-    credential = Credential(SecretStr("k"), Source.ENVIRONMENT, owner)
+def connection(
+    owner: Owner = Owner.OPERATOR, base_url: str = "http://a/v1", key: str = "k"
+) -> Connection:
+    credential = Credential(SecretStr(key), Source.ENVIRONMENT, owner)
     return Connection(
         OPENAI, "", base_url, private=True, source=Source.ENVIRONMENT, credential=credential
     )
@@ -125,6 +127,21 @@ def test_a_callers_own_key_is_not_held_back(circuits: Circuits) -> None:
 def test_another_address_has_a_circuit_of_its_own(circuits: Circuits) -> None:
     opened(circuits)
     assert isinstance(call(circuits, connection(base_url="http://b/v1")), Passage)
+
+
+def test_another_key_of_the_operators_has_a_circuit_of_its_own(circuits: Circuits) -> None:
+    for _ in range(FAILURES_TO_OPEN):
+        error = CredentialRejectedError(OPENAI, "no", callers=False, status=401)
+        call(circuits, connection(key="revoked"), error)
+    assert isinstance(call(circuits, connection(key="revoked")), float)
+    assert isinstance(call(circuits, connection()), Passage)
+
+
+def test_a_place_with_several_addresses_and_keys_has_one_state(circuits: Circuits) -> None:
+    opened(circuits)
+    call(circuits, connection(base_url="http://b/v1"))
+    call(circuits, connection(key="other"))
+    assert state(circuits) is CircuitState.OPEN
 
 
 def test_after_its_rest_one_probe_passes_at_a_time(circuits: Circuits, clock: Clock) -> None:

@@ -409,6 +409,19 @@ def _called(circuits: Circuits, endpoint: str, *, fails: bool) -> None:
         passage.leave(UpstreamFailedError(ModelProvider.OPENAI, "Down.") if fails else None)
 
 
+async def test_where_only_own_keys_count_the_operators_is_no_key_for_the_tenant(
+    tmp_path: Path,
+) -> None:
+    document = {**DOCUMENT, "policy": {"own_keys": "required"}}
+    found = await capabilities(tmp_path, "acme", document)
+    assert {row.provider: row.credential for row in found.providers} == {
+        OPENAI: pb.CONFIGURATION_CREDENTIAL_MISSING,
+        GROQ: pb.CONFIGURATION_CREDENTIAL_MISSING,
+        MISTRAL: pb.CONFIGURATION_CREDENTIAL_PRESENT,
+        LOCAL: pb.CONFIGURATION_CREDENTIAL_NOT_NEEDED,
+    }
+
+
 async def test_circuits_are_shown_of_what_this_service_has_called(tmp_path: Path) -> None:
     circuits = Circuits()
     _called(circuits, "", fails=False)

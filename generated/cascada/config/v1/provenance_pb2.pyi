@@ -69,6 +69,8 @@ class ProvenanceLayer(_message.Message):
     def fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """fields are field numbers of ModelConfiguration; provider_configs is given by options instead. A
         provider or model may stand in several layers, with one value: so its dependents keep their rank.
+        An endpoint or model without a value is left blank by its layer: the provider's own service, or its
+        default model, whatever the layers below say.
         """
 
     @_builtins.property
