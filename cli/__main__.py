@@ -1,6 +1,8 @@
 """The entry point of `cascada`: finds the command that is asked for, and loads only that one."""
 
+import errno
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +11,9 @@ from types import MappingProxyType
 import typer
 
 from cli.connection_options import with_connection
-from cli.exits import EPILOG
+from cli.exits import EPILOG, ExitCode
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         "serve": Command("cli.serve", "serve", "Run the services."),
         "ask": Command("cli.ask", "ask", "Ask a question.", calls=True),
-        "index": Command("cli.index", "index", "Index text and Markdown files.", calls=True),
+        "index": Command("cli.index", "index", "Index documents.", calls=True),
         "reindex": Command(
             "cli.reindex", "reindex", "Embed a collection anew in another space.", calls=True
         ),
@@ -84,10 +88,24 @@ def build(arguments: Sequence[str]) -> typer.Typer:
 
 def main() -> None:
     """Run the command line of this process."""
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # whoever started this closed it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
         # A terminal without the answer's letters is no reason to end in a traceback.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # both are TextIOWrapper here
-    build(sys.argv[1:])(prog_name="cascada")
+        getattr(sys, name).reconfigure(errors="replace")
+    if sys.argv[1:2] == ["serve"]:
+        # Or gRPC's core writes lines of its own into the log, one or two for each failed handshake.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    try:
+        build(sys.argv[1:])(prog_name="cascada")
+    except KeyboardInterrupt:  # while the command's modules are loaded
+        sys.exit(ExitCode.INTERRUPTED)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        # Or Python would try once more to write what is left, and complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(f"error: The output can't be written: {error.strerror}.")
 
 
 def _group(summary: str) -> typer.Typer:

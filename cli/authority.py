@@ -1,6 +1,7 @@
 """A certificate authority for development: elliptic keys, short-lived, never on the wire."""
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 TRUST_DOMAIN = "spiffe://cascada.test/"
 """What each certificate's URI begins with; its name follows."""
+
+_HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 
 # A clock that is a little behind takes them too.
 _BEFORE = timedelta(hours=1)
@@ -92,6 +95,8 @@ def _host(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host.strip("[]")))
     except ValueError:
+        if not _HOST_NAME.fullmatch(host):
+            raise ValueError(repr(host)) from None
         return x509.DNSName(host)
 
 

@@ -46,11 +46,11 @@ class Finding:
 async def accepts_connections(base_url: str) -> bool:
     """Tells whether something accepts TCP connections where the URL points; sends nothing."""
     parts = urlsplit(base_url)
-    port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 443)
     try:
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 443)
         async with asyncio.timeout(CONNECT_SECONDS):
             _, writer = await asyncio.open_connection(parts.hostname, port)
-    except OSError:  # TimeoutError and failed look-ups are among them
+    except (OSError, ValueError):  # time, look-ups, and a port that is no port
         return False
     writer.close()
     return True

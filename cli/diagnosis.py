@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -206,6 +207,10 @@ async def _store(settings: Settings) -> Finding:
     what = url.partition("://")[0]
     path = url.removeprefix("sqlite:///")
     if what == "sqlite" and not _exists(path):
+        if not _can_be_made(path):
+            variable = "CASCADA_STORE" if settings.store else "CASCADA_DATA_DIR"
+            detail = f"{path} can't be made there: name another place by {variable}"
+            return Finding("store", what, State.BROKEN, detail)
         return Finding("store", what, State.NOTE, f"{path} will be made when it is first used")
     try:
         async with open_store(url) as store:
@@ -218,7 +223,16 @@ async def _store(settings: Settings) -> Finding:
 
 
 def _exists(path: str) -> bool:
-    return Path(path).exists()
+    try:
+        return Path(path).exists()
+    except OSError:  # a folder that this user may not look into
+        return False
+
+
+def _can_be_made(path: str) -> bool:
+    """Whether this user may write into the folder, or where the folder would be made."""
+    folder = next(parent for parent in Path(path).absolute().parents if _exists(str(parent)))
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
 
 async def _service(settings: Settings, service: str, outgoing: Outgoing) -> Finding:

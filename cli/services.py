@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from cli.exits import CommandError, ExitCode
+from config_core.settings import Settings
 from query.store import open_store
 from query.store.errors import StoreError
 from service_core.process import Build, Process
@@ -26,7 +27,7 @@ NAMES: tuple[str, ...] = tuple(_MODULES)
 Started = Callable[[str, GrpcServer], None]
 """Is told the name of each service that listens."""
 
-_EVERY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"}  # noqa: S104 # it is replaced
+_EVERY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # it is replaced
 
 
 def builds(names: Sequence[str], started: Started) -> list[Build]:
@@ -58,7 +59,7 @@ def _build(
         module = importlib.import_module(_MODULES[name])
         settings = process.settings
         if name == "query":
-            _check_store(settings.store_url)
+            _check_store(settings)
         targets = {field: at for field, at in found.items() if not getattr(settings, field)}
         own = replace(
             process,
@@ -68,7 +69,7 @@ def _build(
         try:
             server: GrpcServer = await module.build(own, stack)
         except StoreError as error:
-            raise _unusable_store(str(error)) from None
+            raise _unusable_store(settings, str(error)) from None
         if name != "agent-execution":
             target = server.socket_target or address(server)
             found[f"{name}_target"], servers[target] = target, server
@@ -78,12 +79,13 @@ def _build(
     return build
 
 
-def _check_store(url: str) -> None:
+def _check_store(settings: Settings) -> None:
     try:
-        open_store(url)
+        open_store(settings.store_url)
     except ValueError as error:
-        raise _unusable_store(str(error)) from None
+        raise _unusable_store(settings, str(error)) from None
 
 
-def _unusable_store(why: str) -> CommandError:
-    return CommandError(f"The vector store can't be opened: {why}", ExitCode.USAGE)
+def _unusable_store(settings: Settings, why: str) -> CommandError:
+    variable = "CASCADA_STORE" if settings.store else "CASCADA_DATA_DIR"
+    return CommandError(f"The vector store can't be opened ({variable}): {why}", ExitCode.USAGE)

@@ -6,7 +6,10 @@ from typing import Annotated
 import typer
 
 from cli import options
+from cli.exits import CommandError, ExitCode
 from cli.output import Output
+from config_core.errors import ConfigurationFileError
+from config_core.file_reader import parse
 from config_core.identity import Role
 from service_core.identity.tokens import digest_of, new_token
 
@@ -33,6 +36,13 @@ def new(
         entry["tenant"] = tenant
     entry["roles"] = [str(one) for one in role]
     tokens = {"identity": {"tokens": {name: entry}}}
+    try:
+        parse(tokens, "token")
+    except ConfigurationFileError as error:
+        path, why = error.problems[0]
+        message = f"The configuration file would refuse the token: {path}: {why}."
+        output.failure(CommandError(message, ExitCode.USAGE))
+        raise typer.Exit(ExitCode.USAGE) from None
     if as_json:
         output.document({"token": token, "configuration": tokens})
         return

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -13,12 +14,46 @@ from config_core.sources.environment import PREFIX, ConfigurationVariables
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
 
+def _host(value: str) -> str:
+    """An address of IPv6 may stand in brackets, as in a URL."""
+    bare = value.strip().removeprefix("[").removesuffix("]")
+    if not bare:
+        raise ValueError("must be an address or a name of this machine")
+    return bare
+
+
+Host = Annotated[str, AfterValidator(_host)]
+
+
+def _target(value: str) -> str:
+    if value.startswith(("http://", "https://")):
+        raise ValueError("must be a gRPC target such as query:50052, without http:// before it")
+    return value.strip()
+
+
+Target = Annotated[str, AfterValidator(_target)]
+
+
+def _log_level(value: str) -> str:
+    if value.lower() not in ("debug", "info", "warning", "error"):
+        raise ValueError("must be debug, info, warning or error")
+    return value
+
+
+LogLevel = Annotated[str, AfterValidator(_log_level)]
+
+
 _LIMITS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 def _limits_url(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith(_LIMITS_SCHEMES):
         raise ValueError("must begin with redis://, rediss:// or unix://")
+    try:
+        urlsplit(value.get_secret_value()).port  # noqa: B018 # it is read on asking
+    except ValueError:
+        why = "must have a port from 0 to 65535, or none, and special characters as %XX"
+        raise ValueError(why) from None
     return value
 
 
@@ -31,7 +66,7 @@ LimitsUrl = Annotated[SecretStr, AfterValidator(_limits_url)]
 class Settings(EnvironmentModel):
     """One variable each, CASCADA_ and the field's name in capitals."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     """Address to listen on."""
     agent_execution_port: Port = 50051
     """Port of the agent execution service; 0 takes a free one."""
@@ -41,9 +76,9 @@ class Settings(EnvironmentModel):
     """Port of the embedding service; 0 takes a free one."""
     metrics_port: Port = 9464
     """Port of the Prometheus metrics; 0 takes a free one."""
-    query_target: str = ""
+    query_target: Target = ""
     """gRPC target of the query service; empty takes its host and port above."""
-    embedding_target: str = ""
+    embedding_target: Target = ""
     """gRPC target of the embedding service; empty takes its host and port above."""
     config_file: Path | None = None
     """The configuration file; none by default."""
@@ -116,7 +151,7 @@ class Settings(EnvironmentModel):
     """How long one waits to begin before it is refused."""
     max_concurrent_indexing: Annotated[int, Field(ge=1)] = 4
     """How many of the requests that run may be writing documents."""
-    log_level: str = Field(default="info", pattern="^(?i:debug|info|warning|error)$")
+    log_level: LogLevel = "info"
     """debug, info, warning or error."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """How many processes `cascada serve` answers with, all on the same ports."""
@@ -139,9 +174,9 @@ class Settings(EnvironmentModel):
     def target_of(self, service: str) -> str:
         """The gRPC target at which `query` or `embedding` is reached."""
         given: str = getattr(self, f"{service}_target")
-        everywhere = self.host in ("0.0.0.0", "::", "[::]")  # noqa: S104 # it is replaced
+        everywhere = self.host in ("0.0.0.0", "::")  # noqa: S104 # it is replaced
         host = "127.0.0.1" if everywhere else self.host
-        shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        shown = f"[{host}]" if ":" in host else host
         return given or f"{shown}:{getattr(self, f'{service}_port')}"
 
 

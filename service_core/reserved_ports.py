@@ -23,9 +23,8 @@ def reserved(host: str, ports: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    bare = host.removeprefix("[").removesuffix("]")
     try:
-        found = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
         # Without the option to share it is refused where somebody listens, who may mean to share.
         with socket.socket(family, kind, protocol) as probe:

@@ -40,8 +40,9 @@ class BindError(Exception):
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__(
-            f"Port {port} on {host} can't be listened on: another program has it, or the host is "
-            "not an address of this machine. End that program, or choose another port or host."
+            f"Port {port} on {host} can't be listened on: another program has it, the host is not "
+            "an address of this machine, or this user may not take ports below 1024. End that "
+            "program, or choose another port or host."
         )
         self.host = host
         self.port = port
@@ -216,15 +217,19 @@ class GrpcServer:
     def _bind(self) -> int:
         host = f"[{self._host}]" if ":" in self._host else self._host
         address = f"{host}:{self._port}"
-        if self._socket is not None:
-            try:
-                self._server.add_insecure_port(f"unix:{self._socket}")
-            except RuntimeError:
-                raise SocketBindError(self._host, self._port, self._socket) from None
         try:
             if self._tls is not None:
-                return self._server.add_secure_port(address, self._tls)
-            return self._server.add_insecure_port(address)
+                port = self._server.add_secure_port(address, self._tls)
+            else:
+                port = self._server.add_insecure_port(address)
         except RuntimeError:
             # Its text only tells how to set gRPC's debug variables.
             raise BindError(self._host, self._port) from None
+        if self._socket is not None:
+            # After the port: a socket that is there is replaced, and so would be that of a server
+            # that has the port and runs.
+            try:
+                self._server.add_insecure_port(f"unix:{self._socket}")
+            except RuntimeError:
+                raise SocketBindError(self._host, port, self._socket) from None
+        return port

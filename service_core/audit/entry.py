@@ -1,6 +1,6 @@
 """What a line of the audit says: who asked for what, what ran with whose key, what came of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -164,6 +164,16 @@ def _target(effective: EffectiveConfiguration, attempt: Attempt | None) -> Targe
     return effective.primary
 
 
+def _remote_model(
+    hop: configuration_trace_pb2.HopReport, called: Sequence[configuration_trace_pb2.Attempt]
+) -> str:
+    """The model that answered or, where none did, that of the last call."""
+    succeeded = configuration_trace_pb2.ATTEMPT_OUTCOME_SUCCEEDED
+    if called and called[-1].outcome != succeeded:
+        return called[-1].model
+    return hop.effective.resolved_model
+
+
 def _remote(hop: configuration_trace_pb2.HopReport) -> dict[str, Any]:
     """One operation of a service behind this one, as its report tells."""
     kind = _OPERATIONS.get(hop.operation, "")
@@ -176,7 +186,7 @@ def _remote(hop: configuration_trace_pb2.HopReport) -> dict[str, Any]:
         "operation": kind,
         "provider": str(provider_from_wire(named) or ""),
         "endpoint": called[-1].endpoint if called else getattr(values, f"{kind}_endpoint", ""),
-        "model": hop.effective.resolved_model,
+        "model": _remote_model(hop, called),
         "digest": hop.effective.digest,
         "snapshot": hop.effective.snapshot_version,
         "attempts": len(called),

@@ -87,6 +87,15 @@ class _PrivateFile(WatchedFileHandler):
         os.fchmod(number, MODE)
         return os.fdopen(number, "a", encoding=self.encoding)
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append a line. What hinders that must not end the thread, which all later lines need."""
+        try:
+            super().emit(record)
+        except (OSError, ValueError):
+            self.handleError(record)
+            if self.stream is not None and self.stream.closed:
+                self.stream = None  # the next line opens another
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 # logging's own
         """Say in the log that a line is lost."""
         _log.error("a line of the audit could not be written", file=self.baseFilename)

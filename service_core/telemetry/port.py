@@ -1,13 +1,49 @@
 """The port at which Prometheus reads the metrics of a process."""
 
 import asyncio
+import socket
+import sys
 import threading
-from wsgiref.simple_server import WSGIServer
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 
 _log = structlog.stdlib.get_logger(__name__)
+
+READ_SECONDS = 10.0
+"""How long a reader may take to say what it wants; a thread waits for each."""
+
+
+class _Handler(WSGIRequestHandler):
+    """Answers one reader, without a line for it."""
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 # the library's own
+        """Nothing: a reader comes every few seconds."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Gives each reader a thread."""
+
+    daemon_threads = True
+
+    def get_request(self) -> tuple[Any, Any]:
+        """The next reader, who may not hold its thread for ever."""
+        connection, address = super().get_request()
+        connection.settimeout(READ_SECONDS)
+        return connection, address
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 # the library's own
+        """Say in the log what the library would write beside it: a reader has gone, mostly."""
+        _log.debug("a reader of the metrics broke off", error=type(sys.exception()).__name__)
+
+
+class _Server6(_Server):
+    """The same at an address of IPv6."""
+
+    address_family = socket.AF_INET6
 
 
 class MetricsPort:
@@ -50,7 +86,7 @@ def start_metrics_port(
     if port is None:
         return None
     try:
-        server, thread = start_http_server(port, addr=host, registry=registry)
+        server = _bound(host, port, registry)
     except OSError as error:
         _log.warning(
             "metrics_port_unavailable",
@@ -60,4 +96,13 @@ def start_metrics_port(
             advice="the metrics of this process are not served; give it a port of its own",
         )
         return None
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
     return MetricsPort(server, thread)
+
+
+def _bound(host: str, port: int, registry: CollectorRegistry) -> WSGIServer:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, *_, address = found[0]
+    kind = _Server6 if family == socket.AF_INET6 else _Server
+    return make_server(str(address[0]), port, make_wsgi_app(registry), kind, _Handler)

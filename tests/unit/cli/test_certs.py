@@ -122,3 +122,11 @@ def test_pythons_own_tls_takes_them(made: Path) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     for name in NAMES:
         context.load_cert_chain(made / f"{name}.pem", made / f"{name}.key")
+
+
+@pytest.mark.parametrize("host", ["", "two words", "a,b", "http://a"])
+def test_what_is_no_host_is_refused(host: str, tmp_path: Path, cascada: CommandLine) -> None:
+    result = cascada.bare("certs", str(tmp_path / "new"), "--host", host)
+    assert result.exit_code == ExitCode.USAGE
+    assert "is no name or address" in result.stderr
+    assert not (tmp_path / "new").exists()

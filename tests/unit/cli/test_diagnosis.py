@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cli import diagnosis
-from cli.checks import Finding, State
+from cli.checks import Finding, State, accepts_connections
 from config_core.connection import PUBLIC_BASE_URL
 from config_core.model_configuration import ModelProvider
 
@@ -143,3 +143,15 @@ async def test_a_file_in_the_stores_place_is_broken(tmp_path: Path) -> None:
 async def test_a_model_file_that_is_not_there_is_broken(tmp_path: Path) -> None:
     findings = await _diagnose(tmp_path, CASCADA_LOCAL_CHAT_MODEL_PATH=str(tmp_path / "m.gguf"))
     assert _broken(findings) == {"local models: chat model"}
+
+
+@pytest.mark.parametrize("url", ["https://house.example:99999/v1", "https://house.example:port/v1"])
+async def test_an_address_whose_port_is_none_accepts_no_connections(url: str) -> None:
+    assert not await accepts_connections(url)
+
+
+async def test_a_store_that_cannot_be_made_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    findings = await _diagnose(tmp_path, CASCADA_DATA_DIR=str(tmp_path / "file" / "data"))
+    assert _broken(findings) == {"store: sqlite"}
+    assert "CASCADA_DATA_DIR" in findings["store: sqlite"].detail

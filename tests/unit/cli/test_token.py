@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from cli.exits import ExitCode
 from config_core.file_reader import parse
 from config_core.identity import Role
 from service_core.identity.tokens import digest_of
@@ -36,3 +39,15 @@ def test_a_service_needs_no_tenant(cascada: CommandLine) -> None:
 
 def test_no_two_are_the_same(cascada: CommandLine) -> None:
     assert cascada.bare("token", "new").stdout != cascada.bare("token", "new").stdout
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--tenant", ""], ["--name", "two words"], ["--tenant", "t" * 129]]
+)
+def test_what_the_configuration_file_would_refuse_is_not_made(
+    wrong: list[str], cascada: CommandLine
+) -> None:
+    result = cascada.bare("token", "new", *wrong)
+    assert result.exit_code == ExitCode.USAGE
+    assert "The configuration file would refuse the token" in result.stderr
+    assert result.stdout == ""

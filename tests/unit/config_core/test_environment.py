@@ -148,3 +148,33 @@ def test_settings_find_the_next_service_on_this_host_unless_told_otherwise() -> 
     assert Settings.read({}).target_of("query") == "127.0.0.1:50052"
     assert Settings.read({"CASCADA_HOST": "0.0.0.0"}).target_of("query") == "127.0.0.1:50052"  # noqa: S104  # read, not bound
     assert Settings.read({"CASCADA_QUERY_TARGET": "q:1"}).target_of("query") == "q:1"
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", " ::1 "])
+def test_an_address_of_ipv6_may_stand_in_brackets(host: str) -> None:
+    settings = Settings.read({"CASCADA_HOST": host})
+    assert settings.host == "::1"
+    assert settings.target_of("query") == "[::1]:50052"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "why"),
+    [
+        ("CASCADA_HOST", " ", "an address or a name"),
+        ("CASCADA_QUERY_TARGET", "http://query:50052", "without http://"),
+        ("CASCADA_EMBEDDING_TARGET", "https://embedding:50053", "without http://"),
+        ("CASCADA_LOG_LEVEL", "verbose", "must be debug, info, warning or error"),
+        ("CASCADA_LIMITS_URL", "redis://:canary@valkey:port/0", "must have a port from 0 to 65535"),
+        ("CASCADA_LIMITS_URL", "redis://:canary@valkey:99999", "must have a port from 0 to 65535"),
+        ("CASCADA_LIMITS_URL", "redis://[canary", "must have a port from 0 to 65535"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused_with_what_to_write(
+    variable: str, value: str, why: str
+) -> None:
+    with pytest.raises(ConfigurationFileError) as refused:
+        Settings.read({variable: value})
+    ((place, problem),) = refused.value.problems
+    assert place == variable
+    assert why in problem
+    assert "canary" not in problem

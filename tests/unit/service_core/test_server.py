@@ -227,6 +227,23 @@ async def test_a_socket_that_cannot_be_is_an_error_that_names_it(tmp_path: Path)
         await server.start()
 
 
+async def test_a_second_server_that_finds_the_port_taken_leaves_the_socket_to_the_first(
+    tmp_path: Path,
+) -> None:
+    first = GrpcServer("127.0.0.1", 0, socket=tmp_path / "probe.sock")
+    first.add(SERVICE, add_probe, idle)
+    await first.start()
+    try:
+        second = GrpcServer("127.0.0.1", first.port, socket=tmp_path / "probe.sock")
+        with pytest.raises(BindError, match=f"Port {first.port}"):
+            await second.start()
+        assert first.socket_target is not None
+        async with create_channel(first.socket_target) as channel:
+            assert await call(channel, "UnaryUnary")
+    finally:
+        await first.stop(0)
+
+
 async def test_serving_is_waited_for_until_every_service_serves(server: GrpcServer) -> None:
     waiting = asyncio.create_task(server.serving())
     await server.set_serving(EMBEDDING)

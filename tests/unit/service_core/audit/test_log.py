@@ -121,3 +121,21 @@ def test_a_line_that_cannot_be_written_is_told_in_the_log(log: io.StringIO, tmp_
     audit.write({"number": 0})
     written(close)
     assert "could not be written" in log.getvalue()
+
+
+def test_the_audit_goes_on_after_its_folder_was_away(log: io.StringIO, tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    path = folder / "audit.log"
+    close = audit.open_audit(path)
+    audit.write({"number": 0})
+    while not path.read_text():
+        time.sleep(0.01)
+    folder.rename(tmp_path / "away")
+    audit.write({"number": 1})
+    while "could not be written" not in log.getvalue():
+        time.sleep(0.01)
+    folder.mkdir()
+    audit.write({"number": 2})
+    written(close)
+    assert [line["number"] for line in lines(path)] == [2]

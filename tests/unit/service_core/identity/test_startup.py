@@ -39,7 +39,7 @@ def test_a_server_for_this_machine_alone_needs_nothing(host: str) -> None:
 def test_any_other_needs_identity_and_tls_and_says_how_to_have_them(host: str) -> None:
     said = missing(settings(host))
     for word in (
-        host,
+        host.strip("[]"),
         "CASCADA_TLS_CERT_FILE",
         "CASCADA_TLS_KEY_FILE",
         "identity",

@@ -1,4 +1,6 @@
 import asyncio
+import socket
+import struct
 import urllib.request
 
 import pytest
@@ -43,6 +45,41 @@ async def test_a_port_that_is_taken_is_a_warning() -> None:
         assert start_metrics_port(metrics.registry, "127.0.0.1", first.port) is None
     await first.close()
     assert [(entry["log_level"], entry["port"]) for entry in logs] == [("warning", first.port)]
+
+
+def break_off(port: int) -> None:
+    """Connect, say half of a request, and reset the connection."""
+    reader = socket.create_connection(("127.0.0.1", port))
+    reader.sendall(b"GE")
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    reader.close()
+
+
+async def test_a_reader_that_breaks_off_writes_nothing_beside_the_log(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    port = start_metrics_port(Metrics().registry, "127.0.0.1", 0)
+    assert port is not None
+    with structlog.testing.capture_logs() as logs:
+        await asyncio.to_thread(break_off, port.port)
+        async with asyncio.timeout(20):
+            while not logs:  # noqa: ASYNC110 # a thread of the library's, which tells nobody
+                await asyncio.sleep(0.01)
+    await port.close()
+    assert [(entry["log_level"], entry["error"]) for entry in logs] == [
+        ("debug", "ConnectionResetError")
+    ]
+    assert capfd.readouterr().err == ""
+
+
+async def test_a_reader_that_says_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service_core.telemetry.port.READ_SECONDS", 0.05)
+    port = start_metrics_port(Metrics().registry, "127.0.0.1", 0)
+    assert port is not None
+    with socket.create_connection(("127.0.0.1", port.port)) as silent:
+        silent.settimeout(20)
+        assert await asyncio.to_thread(silent.recv, 1) == b""
+    await port.close()
 
 
 def test_none_serves_nothing() -> None:
