@@ -208,8 +208,7 @@ async def _store(settings: Settings) -> Finding:
     path = url.removeprefix("sqlite:///")
     if what == "sqlite" and not _exists(path):
         if not _can_be_made(path):
-            variable = "CASCADA_STORE" if settings.store else "CASCADA_DATA_DIR"
-            detail = f"{path} can't be made there: name another place by {variable}"
+            detail = f"{path} can't be made there: name another place by {settings.store_variable}"
             return Finding("store", what, State.BROKEN, detail)
         return Finding("store", what, State.NOTE, f"{path} will be made when it is first used")
     try:

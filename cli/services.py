@@ -87,5 +87,5 @@ def _check_store(settings: Settings) -> None:
 
 
 def _unusable_store(settings: Settings, why: str) -> CommandError:
-    variable = "CASCADA_STORE" if settings.store else "CASCADA_DATA_DIR"
-    return CommandError(f"The vector store can't be opened ({variable}): {why}", ExitCode.USAGE)
+    message = f"The vector store can't be opened ({settings.store_variable}): {why}"
+    return CommandError(message, ExitCode.USAGE)

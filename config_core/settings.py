@@ -26,9 +26,10 @@ Host = Annotated[str, AfterValidator(_host)]
 
 
 def _target(value: str) -> str:
-    if value.startswith(("http://", "https://")):
+    target = value.strip()
+    if target.lower().startswith(("http://", "https://")):
         raise ValueError("must be a gRPC target such as query:50052, without http:// before it")
-    return value.strip()
+    return target
 
 
 Target = Annotated[str, AfterValidator(_target)]
@@ -170,6 +171,11 @@ class Settings(EnvironmentModel):
     def store_url(self) -> str:
         """Where the vector store is."""
         return self.store or f"sqlite:///{(self.data_dir / 'store.db').as_posix()}"
+
+    @property
+    def store_variable(self) -> str:
+        """The variable that says where the store is, for who can't open it."""
+        return f"{PREFIX}STORE" if self.store else f"{PREFIX}DATA_DIR"
 
     def target_of(self, service: str) -> str:
         """The gRPC target at which `query` or `embedding` is reached."""

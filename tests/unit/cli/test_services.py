@@ -79,7 +79,7 @@ async def test_a_target_of_the_environment_stays(seen: dict[str, Settings]) -> N
 
 
 async def test_a_store_that_is_unknown_is_one_sentence(seen: dict[str, Settings]) -> None:
-    with pytest.raises(CommandError, match="can't be opened"):
+    with pytest.raises(CommandError, match=r"can't be opened \(CASCADA_STORE\): "):
         await _build_all(Settings(store="nosuch://x"))
     assert "query" not in seen
 

@@ -163,6 +163,7 @@ def test_an_address_of_ipv6_may_stand_in_brackets(host: str) -> None:
         ("CASCADA_HOST", " ", "an address or a name"),
         ("CASCADA_QUERY_TARGET", "http://query:50052", "without http://"),
         ("CASCADA_EMBEDDING_TARGET", "https://embedding:50053", "without http://"),
+        ("CASCADA_QUERY_TARGET", " HTTP://query:50052", "without http://"),
         ("CASCADA_LOG_LEVEL", "verbose", "must be debug, info, warning or error"),
         ("CASCADA_LIMITS_URL", "redis://:canary@valkey:port/0", "must have a port from 0 to 65535"),
         ("CASCADA_LIMITS_URL", "redis://:canary@valkey:99999", "must have a port from 0 to 65535"),
